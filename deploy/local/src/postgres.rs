@@ -1,0 +1,249 @@
+//! A private PostgreSQL server: a data folder of our own, one role with a generated password, loopback only. Knows
+//! no table; migrations belong to the services.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::output::Output;
+use crate::process::{self, Program, Signal};
+use crate::server::{Running, Server};
+use crate::{random, sockets};
+
+mod account;
+mod programs;
+
+pub use account::Account;
+pub use programs::Programs;
+
+/// The one role. It owns the cluster, so it may create databases.
+const ROLE: &str = "sallyport";
+
+/// How long initdb may take.
+const INIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long one statement of ours may take.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a temporary server may take until it accepts connections.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running PostgreSQL server.
+pub type Postgres = Running<Cluster>;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Committed data survives a crash of the machine. Without it (for temporary servers) it still survives a
+    /// crash of the server.
+    pub durable: bool,
+    pub max_connections: u16,
+}
+
+impl Options {
+    pub const DURABLE: Self = Self { durable: true, max_connections: 200 };
+    pub const TEMPORARY: Self = Self { durable: false, max_connections: 400 };
+}
+
+/// An initialised data folder and how to serve it.
+pub struct Cluster {
+    programs: Programs,
+    account: Option<Account>,
+    folder: PathBuf,
+    password: String,
+    port: u16,
+    options: Options,
+    output: Output,
+}
+
+impl Postgres {
+    /// A server on a free port with its data in `folder`, which the caller removes at the end. For tests.
+    pub fn temporary(folder: &Path) -> anyhow::Result<Self> {
+        let port = sockets::free_port()?;
+        let cluster = Cluster::open(folder, port, Options::TEMPORARY, Output::kept())?;
+        Self::start(cluster, START_LIMIT)
+    }
+}
+
+impl Cluster {
+    /// Opens the data in `folder`, creating it when there is none. As root, PostgreSQL's own user must be able to
+    /// reach the folder: see [`Account::reaches`].
+    pub fn open(folder: &Path, port: u16, options: Options, output: Output) -> anyhow::Result<Self> {
+        let account = Account::to_drop_to()?;
+        let version = fs::read_to_string(folder.join("cluster/PG_VERSION")).ok();
+        let programs = Programs::for_data(version.as_deref())?;
+        let mut cluster = Self {
+            programs,
+            account,
+            folder: folder.to_owned(),
+            password: String::new(),
+            port,
+            options,
+            output,
+        };
+        if version.is_none() {
+            cluster.initialise().with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        let password = cluster.password_file();
+        cluster.password =
+            fs::read_to_string(&password).with_context(|| format!("cannot read {}", password.display()))?;
+        Ok(cluster)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The connection URL of one database, password included.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// Creates the databases that do not exist yet. The server must be running.
+    pub fn create_databases(&self, names: &[&str]) -> anyhow::Result<()> {
+        let existing = self.execute("postgres", &["SELECT datname FROM pg_database"])?;
+        for name in names {
+            if !existing.iter().any(|line| line == name) {
+                self.execute("postgres", &[&format!("CREATE DATABASE {name}")])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs statements, each in a transaction of its own, and returns the lines they answer.
+    pub fn execute(&self, database: &str, statements: &[&str]) -> anyhow::Result<Vec<String>> {
+        self.psql(database, statements.iter().flat_map(|statement| ["--command", *statement]))
+    }
+
+    /// Runs the statements of a file in one transaction, or one by one when `atomic` is false.
+    pub fn execute_file(&self, database: &str, file: &Path, atomic: bool) -> anyhow::Result<()> {
+        let file = file.to_str().context("a path that is not UTF-8")?;
+        let atomic = atomic.then_some("--single-transaction");
+        self.psql(database, atomic.into_iter().chain(["--file", file])).map(drop)
+    }
+
+    fn psql<'a>(
+        &self,
+        database: &str,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<Vec<String>> {
+        let mut command = self.programs.command("psql");
+        command
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"])
+            .args(["--host", "127.0.0.1", "--port", &self.port.to_string(), "--username", ROLE])
+            .args(["--dbname", database])
+            .args(args)
+            .env("PGPASSWORD", &self.password)
+            .env_remove("PGOPTIONS")
+            .env_remove("PGSERVICE");
+        process::run(command, STATEMENT_LIMIT)
+    }
+
+    /// Runs initdb. The data appears under its final name only when it is complete.
+    fn initialise(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        Account::let_through(&self.folder)?;
+        if let Some(account) = &self.account {
+            account.check_reaches(&self.folder)?;
+        }
+        let unfinished = self.folder.join("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir(&unfinished)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o700))?;
+        let password_file = self.password_file();
+        write_private(&password_file, &random::password()?)?;
+        if let Some(account) = &self.account {
+            account.give(&unfinished)?;
+            account.give(&password_file)?;
+        }
+
+        let mut command = self.command("initdb");
+        command.arg("--pgdata").arg(&unfinished).arg("--pwfile").arg(&password_file).args([
+            "--username",
+            ROLE,
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
+        if !self.options.durable {
+            command.arg("--no-sync");
+        }
+        process::run(command, INIT_LIMIT)?;
+        fs::rename(&unfinished, self.data())?;
+        Ok(())
+    }
+
+    /// One of PostgreSQL's programs, to run as the user that owns the data.
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.programs.command(program);
+        // Not everyone may look into our own working folder, and a locale the machine lacks would stop the server.
+        command.current_dir(&self.folder).env("LC_ALL", "C");
+        if let Some(account) = &self.account {
+            account.run_as(&mut command);
+        }
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.folder.join("password")
+    }
+}
+
+impl Server for Cluster {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    fn program(&self) -> anyhow::Result<Program> {
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
+        let connections = format!("max_connections={}", self.options.max_connections);
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            &connections,
+            // A refused duplicate is an answer, not an incident; and its details would put e-mail addresses on screen.
+            "log_min_messages=fatal",
+            "log_error_verbosity=terse",
+        ];
+        if !self.options.durable {
+            settings.extend(["fsync=off", "full_page_writes=off"]);
+        }
+        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+        Ok(Program::new(command, self.output.clone()).death_signal(Signal::Interrupt))
+    }
+
+    /// Asks as pg_ctl does: the server's pid file names the process on line 1 and its state on line 8.
+    fn is_ready(&self, pid: u32) -> bool {
+        let content = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let mut lines = content.lines();
+        lines.next().is_some_and(|line| line.trim() == pid.to_string())
+            && lines.nth(6).is_some_and(|state| state.trim() == "ready")
+    }
+
+    /// SIGINT is a "fast" shutdown: SIGTERM would wait for every client to leave.
+    fn stop_signal(&self) -> Signal {
+        Signal::Interrupt
+    }
+}
+
+fn write_private(file: &Path, content: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(content.as_bytes())
+}

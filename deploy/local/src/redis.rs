@@ -1,0 +1,148 @@
+//! A private Redis server in one of its two roles: the truth about sessions, or a cache. Knows no key.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::output::Output;
+use crate::process::{Program, Signal};
+use crate::server::{Running, Server};
+use crate::sockets;
+
+/// The oldest major version the services' scripts are written for.
+const OLDEST: u32 = 7;
+
+/// Names the server goes by; Valkey is the fork that several distributions ship in its place.
+const NAMES: [&str; 4] =
+    ["redis-server", "valkey-server", "/opt/homebrew/bin/redis-server", "/usr/local/bin/redis-server"];
+
+/// How long it may take to answer whether it is ready.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long a temporary server may take until it is ready.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running Redis server.
+pub type Redis = Running<Instance>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sessions: never evicts, and an acknowledged write is on disk.
+    State,
+    /// Profiles, limits, fan-out: evicts, keeps nothing on disk.
+    Cache,
+}
+
+/// A data folder and how to serve it.
+pub struct Instance {
+    program: &'static str,
+    role: Role,
+    folder: PathBuf,
+    port: u16,
+    output: Output,
+}
+
+impl Redis {
+    /// A server on a free port with its data in `folder`, which the caller removes at the end. For tests.
+    pub fn temporary(role: Role, folder: &Path) -> anyhow::Result<Self> {
+        let instance = Instance::open(role, folder, sockets::free_port()?, Output::kept())?;
+        Self::start(instance, START_LIMIT)
+    }
+}
+
+impl Instance {
+    pub fn open(role: Role, folder: &Path, port: u16, output: Output) -> anyhow::Result<Self> {
+        let program = find().with_context(|| format!("redis-server {OLDEST} or newer was not found"))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self { program, role, folder: folder.to_owned(), port, output })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The answer to `INFO`, or `None` when nobody answers in time.
+    fn info(&self) -> Option<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).ok()?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+        stream.write_all(b"INFO\r\nQUIT\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl Server for Instance {
+    fn name(&self) -> &'static str {
+        match self.role {
+            Role::State => "redis-state",
+            Role::Cache => "redis-cache",
+        }
+    }
+
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    fn program(&self) -> anyhow::Result<Program> {
+        let mut command = Command::new(self.program);
+        command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+            .args(["--loglevel", "warning", "--logfile", "", "--save", ""])
+            .arg("--dir")
+            .arg(&self.folder);
+        command.args(match self.role {
+            Role::State => {
+                ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
+                    .as_slice()
+            }
+            Role::Cache => {
+                &["--appendonly", "no", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]
+            }
+        });
+        Ok(Program::new(command, self.output.clone()).death_signal(Signal::Terminate))
+    }
+
+    /// It is this very process that answers on the port, and its data is loaded.
+    fn is_ready(&self, pid: u32) -> bool {
+        let info = self.info().unwrap_or_default();
+        let says = |line: &str| info.lines().any(|it| it == line);
+        says(&format!("process_id:{pid}")) && says("loading:0")
+    }
+}
+
+/// A Redis server program that is new enough, on PATH or where Homebrew puts it.
+pub fn find() -> Option<&'static str> {
+    NAMES.into_iter().find(|name| {
+        let output = Command::new(name).arg("--version").output();
+        let version = output.ok().and_then(|it| major_version(&String::from_utf8_lossy(&it.stdout)));
+        version.is_some_and(|major| major >= OLDEST)
+    })
+}
+
+/// The major version in `Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64`.
+fn major_version(line: &str) -> Option<u32> {
+    line.split_once("v=")?.1.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_is_read_from_redis_and_from_valkey() {
+        assert_eq!(major_version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"), Some(7));
+        assert_eq!(major_version("Valkey server v=8.1.0 sha=00000000:0"), Some(8));
+        assert_eq!(major_version("something else"), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! The listening sockets a supervisor owns and passes down, and the ports it gives out. Serves nothing itself.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+use socket2::{Domain, Protocol, Socket, Type};
+
+mod holder;
+
+/// Connections a socket queues while nobody accepts, for instance while its worker is being started again.
+const BACKLOG: i32 = 1024;
+
+/// Ports for servers that come and go: below the range systems hand out to outgoing connections (32768 and up on
+/// Linux), so that a server started again on its port finds it free.
+const SERVER_PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// Who wants a port and how the user can give it another one, for the message when it is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub who: &'a str,
+    /// The flag and variable that change the port, such as `--gateway-port or GATEWAY_PORT`.
+    pub setting: &'a str,
+}
+
+/// Binds a listening socket. Fails with a message that names the port, who wanted it, who has it and what to change.
+pub fn bind(address: SocketAddr, claim: Claim<'_>) -> anyhow::Result<TcpListener> {
+    let mut listeners = bind_shared(address, 1, claim)?;
+    listeners.pop().context("no socket was bound")
+}
+
+/// Binds `count` listening sockets on one port. The kernel spreads connections over them, and a connection stays
+/// in its socket's queue while the worker that got the socket is started again.
+pub fn bind_shared(address: SocketAddr, count: usize, claim: Claim<'_>) -> anyhow::Result<Vec<TcpListener>> {
+    check_free(address, claim)?;
+    let listeners = open_shared(address, count);
+    listeners.with_context(|| format!("cannot listen on {address} for {}", claim.who))
+}
+
+/// Fails when something else listens on `address`.
+pub fn check_free(address: SocketAddr, claim: Claim<'_>) -> anyhow::Result<()> {
+    // Without SO_REUSEPORT: with it, binding beside another program of the same user would succeed unnoticed.
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let Claim { who, setting } = claim;
+            let port = address.port();
+            let holder = holder::of(port).map_or_else(|| "another program".to_owned(), |it| it.to_string());
+            anyhow::bail!(
+                "port {port} (for {who}) is taken by {holder}: end that, or choose another port with {setting}"
+            )
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address} for {}", claim.who)),
+    }
+}
+
+/// A loopback port that nothing listens on at the moment.
+pub fn free_port() -> io::Result<u16> {
+    for _ in 0..SERVER_PORTS.len() {
+        let port = SERVER_PORTS.start + random_u16()? % SERVER_PORTS.len() as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port found"))
+}
+
+fn open_shared(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut address = address;
+    let mut listeners: Vec<TcpListener> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        // The flag is shared with every process that gets the socket, and asynchronous runtimes insist on it.
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from(socket);
+        // Port 0 means any port, but the same one for all.
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn random_u16() -> io::Result<u16> {
+    let mut bytes = [0; 2];
+    crate::random::fill(&mut bytes)?;
+    Ok(u16::from_ne_bytes(bytes))
+}
