@@ -1,0 +1,209 @@
+//! The accept loop of every server here, HTTP and gRPC alike: HTTP/1.1 and HTTP/2 on one port, a time limit for request
+//! headers, and an end that resets nobody.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Service, ServiceExt as _};
+
+use crate::shutdown::Shutdown;
+
+/// Limits on what a client may do to a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For the headers of an HTTP/1 request, from its first byte or from the end of the one before.
+    pub header_read_timeout: Duration,
+    /// Requests in flight on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes of all headers of one HTTP/2 request.
+    pub max_header_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_read_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 250,
+            max_header_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// Accepts connections until the shutdown stops. Connections are tracked: each ends with its requests in flight.
+///
+/// The service finds the peer as `ConnectInfo<SocketAddr>` among the request's extensions.
+///
+/// # Errors
+/// Only when the listener cannot be used at all.
+pub async fn serve<S, B, F>(
+    listener: std::net::TcpListener,
+    service: S,
+    limits: Limits,
+    shutdown: &Shutdown,
+) -> io::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>
+        + Clone
+        + Send
+        + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let builder = connection_builder(limits);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.stopping().cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => start_connection(&builder, stream, peer, service.clone(), shutdown),
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                // Out of file descriptors, most likely: the queue keeps, and a busy loop would help nobody.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    // What the kernel has already queued here would be reset when the socket closes: it is served as well.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        start_connection(&builder, stream, peer, service.clone(), shutdown);
+    }
+    Ok(())
+}
+
+fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}
+
+fn start_connection<S, B, F>(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    shutdown: &Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>
+        + Clone
+        + Send
+        + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Without it every small answer waits for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let draining = shutdown.draining().clone();
+    let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let (service, draining) = (service.clone(), draining.clone());
+        let http1 = request.version() < Version::HTTP_2;
+        async move {
+            let mut response = service.oneshot(request).await?;
+            if http1 && draining.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let builder = builder.clone();
+    let stopping = shutdown.stopping().clone();
+    shutdown.spawn(async move {
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients that vanish, time out or speak something else: theirs to fix.
+            tracing::debug!(%peer, error = &*error, "connection ended");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn start(
+        limits: Limits,
+        work: Duration,
+    ) -> (SocketAddr, Shutdown, tokio::task::JoinHandle<io::Result<()>>) {
+        let shutdown = Shutdown::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tower::service_fn(move |_: Request<Incoming>| async move {
+            tokio::time::sleep(work).await;
+            Ok(Response::new(Full::new(Bytes::from_static(b"done"))))
+        });
+        let server = shutdown.clone();
+        let served = shutdown.spawn(async move { serve(listener, service, limits, &server).await });
+        (address, shutdown, served)
+    }
+
+    async fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_in_flight_is_answered_when_the_server_stops() {
+        let (address, shutdown, _) = start(Limits::default(), Duration::from_millis(200)).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream).await;
+        let mut queued = TcpStream::connect(address).await.unwrap();
+        ask(&mut queued).await;
+        tokio::task::yield_now().await;
+        shutdown.begin(Duration::from_millis(20)).await;
+        for stream in [&mut stream, &mut queued] {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+            assert!(answer.contains("connection: close"), "{answer}");
+        }
+        assert!(shutdown.finished(Duration::from_secs(10)).await);
+        assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
+    }
+
+    #[tokio::test]
+    async fn headers_that_never_end_close_the_connection() {
+        let limits = Limits { header_read_timeout: Duration::from_millis(50), ..Limits::default() };
+        let (address, _shutdown, _) = start(limits, Duration::ZERO).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "the server closed the connection");
+    }
+}

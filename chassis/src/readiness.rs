@@ -1,0 +1,74 @@
+//! Whether the process should get traffic: every upstream has answered once, and no shutdown has begun.
+//!
+//! "Once", not "now": a dependency that goes away later takes no replica out of rotation, for all replicas would go together
+//! while each could still serve something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::shutdown::Shutdown;
+
+type Check = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What `/readyz` and the gRPC health service tell.
+#[derive(Clone)]
+pub struct Readiness {
+    checks: Arc<[(&'static str, Check)]>,
+    all_answered: Arc<AtomicBool>,
+    shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readiness").field("waiting_for", &self.waiting_for()).finish_non_exhaustive()
+    }
+}
+
+impl Readiness {
+    /// `checks` names each upstream and tells whether it has answered once.
+    pub fn new(shutdown: &Shutdown, checks: Vec<(&'static str, Check)>) -> Self {
+        Self { checks: checks.into(), all_answered: Arc::default(), shutdown: shutdown.clone() }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && self.waiting_for().is_empty()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.shutdown.draining().is_cancelled()
+    }
+
+    /// The upstreams that have not answered yet.
+    pub fn waiting_for(&self) -> Vec<&'static str> {
+        if self.all_answered.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let waiting: Vec<_> =
+            self.checks.iter().filter(|(_, answered)| !answered()).map(|(name, _)| *name).collect();
+        if waiting.is_empty() {
+            self.all_answered.store(true, Ordering::Relaxed);
+        }
+        waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ready_once_every_upstream_answered_and_until_the_drain() {
+        let shutdown = Shutdown::new();
+        let answered = Arc::new(AtomicBool::new(false));
+        let check = answered.clone();
+        let readiness =
+            Readiness::new(&shutdown, vec![("redis", Box::new(move || check.load(Ordering::Relaxed)))]);
+        assert_eq!(readiness.waiting_for(), ["redis"]);
+        answered.store(true, Ordering::Relaxed);
+        assert!(readiness.is_ready());
+        answered.store(false, Ordering::Relaxed);
+        assert!(readiness.is_ready(), "an upstream that goes away later takes no replica out of rotation");
+        shutdown.draining().cancel();
+        assert!(!readiness.is_ready());
+    }
+}

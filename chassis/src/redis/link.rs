@@ -1,0 +1,163 @@
+//! One connection to one server process.
+
+use std::future::Future;
+use std::sync::{Arc, Weak};
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    RedisResult, ScriptInvocation, ServerErrorKind,
+};
+use tracing::Instrument as _;
+
+use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisAway, Shared};
+use crate::trace;
+
+/// A connection to one server process, and which process that is. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    connection: MultiplexedConnection,
+    identity: Arc<Identity>,
+}
+
+struct Identity {
+    run_id: String,
+    role: &'static str,
+    serial: u64,
+    shared: Weak<Shared>,
+}
+
+/// Connects, and asks the server who it is.
+pub(super) async fn connect(
+    info: &ConnectionInfo,
+    shared: &Arc<Shared>,
+    serial: u64,
+) -> Result<Link, RedisAway> {
+    let role = shared.role;
+    let attempt = async {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(None);
+        let mut connection =
+            Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?;
+        let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        // A replica or a server that still loads its file must not be used: the first write tells, here it is asked.
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        let run_id = server
+            .lines()
+            .find_map(|line| line.strip_prefix("run_id:"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let identity = Arc::new(Identity { run_id, role, serial, shared: Arc::downgrade(shared) });
+        Ok::<_, RedisError>(Link { connection, identity })
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+        Ok(Ok(link)) => Ok(link),
+        Ok(Err(cause)) => Err(RedisAway::Failed(role, Arc::new(cause))),
+        Err(_) => Err(RedisAway::TimedOut(role)),
+    }
+}
+
+impl Link {
+    /// The `run_id` of the server process: another one after every restart and after a failover.
+    pub fn run_id(&self) -> &str {
+        &self.identity.run_id
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.identity.serial
+    }
+
+    /// Sends one command.
+    pub async fn query<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: &Cmd,
+    ) -> Result<T, RedisAway> {
+        let mut connection = self.connection.clone();
+        self.bounded(operation, command.query_async(&mut connection)).await
+    }
+
+    /// Sends several commands at once.
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<T, RedisAway> {
+        let mut connection = self.connection.clone();
+        self.bounded(operation, pipeline.query_async(&mut connection)).await
+    }
+
+    /// Runs a script, which is loaded when the server does not know it.
+    pub async fn invoke<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisAway> {
+        let mut connection = self.connection.clone();
+        self.bounded(operation, script.invoke_async(&mut connection)).await
+    }
+
+    async fn bounded<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, RedisAway> {
+        let bounded = tokio::time::timeout(CALL_TIMEOUT, call);
+        let outcome = if trace::is_sampled() {
+            bounded.instrument(span(operation, self.identity.role)).await
+        } else {
+            bounded.await
+        };
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(cause)) => {
+                self.count_failure(operation);
+                if ends_link(&cause) {
+                    self.retire();
+                }
+                Err(RedisAway::Failed(self.identity.role, Arc::new(cause)))
+            }
+            Err(_) => {
+                self.count_failure(operation);
+                self.retire();
+                Err(RedisAway::TimedOut(self.identity.role))
+            }
+        }
+    }
+
+    fn retire(&self) {
+        if let Some(shared) = self.identity.shared.upgrade() {
+            shared.retire(self.serial());
+        }
+    }
+
+    fn count_failure(&self, operation: &'static str) {
+        metrics::counter!("redis_failures_total", "role" => self.identity.role, "operation" => operation)
+            .increment(1);
+    }
+}
+
+/// Whether another connection could do better: this one is broken, or leads to a server that may not serve.
+fn ends_link(cause: &RedisError) -> bool {
+    cause.is_unrecoverable_error()
+        || cause.is_io_error()
+        || matches!(
+            cause.kind(),
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
+            )
+        )
+}
+
+fn span(operation: &'static str, role: &'static str) -> tracing::Span {
+    tracing::info_span!(
+        "redis",
+        otel.name = operation,
+        otel.kind = "client",
+        db.system.name = "redis",
+        db.operation.name = operation,
+        db.namespace = role,
+    )
+}
