@@ -9,6 +9,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod listen;
+pub mod postgres;
 pub mod process;
 pub mod read_through;
 pub mod readiness;

@@ -1,0 +1,205 @@
+//! The connection pool to a Postgres: every statement bounded in time, every broken connection thrown away.
+//!
+//! It knows no table. A service's store hands it one unit of work at a time.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tracing::Instrument as _;
+
+use crate::trace;
+
+/// How long a unit of work waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1000);
+/// How long a unit of work may take once it has a connection; the server gives up on a statement a little later.
+const WORK_TIMEOUT: Duration = Duration::from_millis(900);
+const STATEMENT_TIMEOUT: &str = "2s";
+/// A connection that lay idle for longer is asked whether it still lives before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// The longest that a transaction begun by this process can go on, on either side of the connection.
+pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// Where a Postgres is: `postgres://`. Its `Debug` shows no password.
+#[derive(Clone)]
+pub struct PostgresUrl(PgConnectOptions);
+
+impl FromStr for PostgresUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err("has to be a postgres:// URL".into());
+        }
+        let options = PgConnectOptions::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Self(options))
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({}:{})", self.0.get_host(), self.0.get_port())
+    }
+}
+
+/// A unit of work on one connection.
+pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
+
+/// One database, as one replica sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    answered: Arc<AtomicBool>,
+}
+
+impl Postgres {
+    /// Connects when there is work: a service starts without its database. `size`: connections at most.
+    pub fn open(url: &PostgresUrl, application: &str, size: u32) -> Self {
+        let options = url
+            .0
+            .clone()
+            .application_name(application)
+            .options([
+                ("statement_timeout", STATEMENT_TIMEOUT),
+                ("idle_in_transaction_session_timeout", "5s"),
+            ])
+            .disable_statement_logging();
+        // Spread out, so that replicas which started together do not reconnect together.
+        let lifetime = MAX_LIFETIME.mul_f64(0.8 + 0.4 * fastrand::f64());
+        let pool = PgPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_lifetime(lifetime)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Self { pool, answered: Arc::default() }
+    }
+
+    /// Whether it has answered at least once.
+    pub fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Asks until it answers, for readiness without traffic.
+    pub async fn first_answer(self) {
+        let mut pause = Duration::from_millis(50);
+        while self.run("SELECT 1", |connection| Box::pin(connection.ping())).await.is_err() {
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Runs one unit of work: a statement, or a transaction that it begins and commits itself. `operation` names it in
+    /// traces and metrics.
+    ///
+    /// # Errors
+    /// `PoolTimedOut` when no connection could be had or the work took too long; after the latter nobody knows whether it
+    /// was done.
+    pub async fn run<T>(
+        &self,
+        operation: &'static str,
+        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T>,
+    ) -> Result<T, sqlx::Error> {
+        metrics::counter!("db_client_operations_total", "operation" => operation).increment(1);
+        let run = async {
+            let mut connection = self.pool.acquire().await?;
+            let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(&mut connection)).await else {
+                // Whatever it still answers belongs to a question that nobody asks any more.
+                drop(connection.detach());
+                return Err(sqlx::Error::PoolTimedOut);
+            };
+            if matches!(outcome, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
+                drop(connection.detach());
+            }
+            outcome
+        };
+        let outcome = if trace::is_sampled() { run.instrument(span(operation)).await } else { run.await };
+        match &outcome {
+            Err(error) if is_away(error) => {
+                metrics::counter!("db_client_failures_total", "operation" => operation).increment(1);
+            }
+            _ => self.answered.store(true, Ordering::Relaxed),
+        }
+        outcome
+    }
+
+    /// Applies what is missing of the migrations. Safe to run by several processes at once: one does the work while the others
+    /// wait for its advisory lock.
+    pub async fn migrate(&self, migrations: &sqlx::migrate::Migrator) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await?;
+        sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
+        migrations.run_direct(None, &mut *connection, false).await?;
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+/// Whether the database gave no answer, as opposed to one that the caller does not like.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            // Classes 53 (insufficient resources), 57 (operator intervention, with the statement time-out) and 58 (system error), and a server that
+            // cannot write: read-only after a failover.
+            error.code().is_some_and(|code| {
+                code.starts_with("53") || code.starts_with("57") || code.starts_with("58") || code == "25006"
+            })
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+fn span(operation: &'static str) -> tracing::Span {
+    tracing::info_span!(
+        "sql",
+        otel.name = operation,
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = operation,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_shows_no_password() {
+        let url: PostgresUrl = "postgres://user:hush@127.0.0.1:5432/auth".parse().unwrap();
+        let shown = format!("{url:?}");
+        assert!(shown.contains("127.0.0.1:5432") && !shown.contains("hush"), "{shown}");
+        assert!("mysql://127.0.0.1".parse::<PostgresUrl>().is_err());
+    }
+
+    #[tokio::test]
+    async fn work_without_a_server_fails_within_its_time() {
+        let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = format!("postgres://nobody@{closed_port}/none").parse().unwrap();
+        let postgres = Postgres::open(&url, "test", 1);
+        let ping = postgres.run("ping", |connection| Box::pin(connection.ping()));
+        let error = tokio::time::timeout(Duration::from_secs(20), ping).await.unwrap().unwrap_err();
+        assert!(is_away(&error), "{error}");
+        assert!(!postgres.answered());
+    }
+}
