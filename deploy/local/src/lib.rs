@@ -4,15 +4,20 @@
 //! It starts programs and knows their ports, variables and readiness; it links against none of the services and
 //! speaks none of their protocols.
 
+mod folder;
 pub mod identity;
 pub mod output;
+pub mod packages;
 pub mod postgres;
 pub mod process;
 mod random;
 pub mod redis;
+pub mod reset;
 pub mod server;
+pub mod service;
 pub mod sockets;
 pub mod sqlx_data;
 mod sys;
 pub mod temporary;
+pub mod up;
 pub mod with_servers;

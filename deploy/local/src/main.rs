@@ -8,6 +8,12 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(version)]
 enum Cli {
+    /// Run everything on this machine until Ctrl-C.
+    Up(local::up::Args),
+    /// Delete the data of `up`.
+    Reset(local::reset::Args),
+    /// Make sure that PostgreSQL and Redis are installed.
+    Install,
     /// Run a command beside temporary PostgreSQL and Redis servers, told by TEST_POSTGRES_URL,
     /// TEST_STATE_REDIS_URL and TEST_CACHE_REDIS_URL.
     WithServers(local::with_servers::Args),
@@ -15,10 +21,16 @@ enum Cli {
     SqlxData(local::sqlx_data::Args),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse() {
-        Cli::WithServers(args) => return local::with_servers::run(args),
-        Cli::SqlxData(args) => local::sqlx_data::run(&args)?,
-    }
-    Ok(ExitCode::SUCCESS)
+fn main() -> ExitCode {
+    let done = match Cli::parse() {
+        Cli::Up(args) => local::up::run(args),
+        Cli::Reset(args) => local::reset::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Install => local::packages::ensure().map(|()| ExitCode::SUCCESS),
+        Cli::WithServers(args) => local::with_servers::run(args),
+        Cli::SqlxData(args) => local::sqlx_data::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

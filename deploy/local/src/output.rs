@@ -5,8 +5,13 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lines kept of a program whose output is also shown.
-const KEPT_WHEN_SHOWN: usize = 200;
+/// Lines kept of a program that may run for days.
+const LAST_LINES: usize = 200;
+
+/// Prints a line. Nobody may be reading any more (a closed terminal); the work goes on all the same.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// One program's output, stdout and stderr in the order they were written. Clones share it.
 #[derive(Clone)]
@@ -21,18 +26,27 @@ struct Shared {
 }
 
 impl Output {
-    /// Keeps every line and shows none.
+    /// Keeps every line and shows none. For tests and short commands.
     pub fn kept() -> Self {
         Self::new(None, usize::MAX)
     }
 
-    /// Shows each line on stdout behind `prefix`, and keeps the last few hundred.
+    /// Shows each line on stdout behind `prefix`, and keeps the last 200.
     pub fn shown(prefix: impl Into<String>) -> Self {
-        Self::new(Some(prefix.into()), KEPT_WHEN_SHOWN)
+        Self::new(Some(prefix.into()), LAST_LINES)
+    }
+
+    /// Keeps the last 200 lines and shows none.
+    pub fn hidden() -> Self {
+        Self::new(None, LAST_LINES)
     }
 
     fn new(prefix: Option<String>, limit: usize) -> Self {
         Self { shared: Arc::new(Shared { prefix, limit, lines: Mutex::default() }) }
+    }
+
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.shared.prefix.is_none()
     }
 
     /// The lines kept so far, oldest first.
@@ -59,8 +73,7 @@ impl Output {
 
     fn push(&self, line: &str) {
         if let Some(prefix) = &self.shared.prefix {
-            // Nobody may be reading any more (a closed terminal); the program goes on all the same.
-            let _ = writeln!(std::io::stdout(), "{prefix}{line}");
+            say(&format!("{prefix}{line}"));
         }
         let mut lines = self.locked();
         if lines.len() >= self.shared.limit {

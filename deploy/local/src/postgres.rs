@@ -2,6 +2,7 @@
 //! no table; migrations belong to the services.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,8 +73,17 @@ impl Cluster {
     /// Opens the data in `folder`, creating it when there is none. As root, PostgreSQL's own user must be able to
     /// reach the folder: see [`Account::reaches`].
     pub fn open(folder: &Path, port: u16, options: Options, output: Output) -> anyhow::Result<Self> {
-        let account = Account::to_drop_to()?;
-        let version = fs::read_to_string(folder.join("cluster/PG_VERSION")).ok();
+        let data = folder.join("cluster");
+        let version = match fs::read_to_string(data.join("PG_VERSION")) {
+            Ok(version) => Some(version),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("cannot read {}: run this as the user it belongs to", data.display())
+                });
+            }
+        };
+        let account = Account::to_drop_to(&data)?;
         let programs = Programs::for_data(version.as_deref())?;
         let mut cluster = Self {
             programs,
@@ -203,6 +213,10 @@ impl Server for Cluster {
         "postgres"
     }
 
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     fn output(&self) -> &Output {
         &self.output
     }
@@ -240,7 +254,7 @@ impl Server for Cluster {
     }
 }
 
-fn write_private(file: &Path, content: &str) -> std::io::Result<()> {
+fn write_private(file: &Path, content: &str) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 

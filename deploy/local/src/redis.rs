@@ -90,6 +90,10 @@ impl Server for Instance {
         }
     }
 
+    fn address(&self) -> String {
+        self.url()
+    }
+
     fn output(&self) -> &Output {
         &self.output
     }

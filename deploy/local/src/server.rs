@@ -11,15 +11,24 @@ use crate::output::Output;
 use crate::process::{Process, Program, Signal};
 
 /// How often a server that is starting is asked whether it is ready.
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// Lines of a server's output that go into an error message.
-const LINES_TOLD: usize = 20;
+pub(crate) const LINES_TOLD: usize = 20;
 
 /// A server that can be started, and started again, on the same port and data.
-pub trait Server: Send {
+pub trait Server: Send + Sync {
     fn name(&self) -> &str;
 
+    /// Where it serves, as people would type it.
+    fn address(&self) -> String;
+
+    /// Where its admin port is, if it has one.
+    fn admin(&self) -> Option<String> {
+        None
+    }
+
+    /// Where its output goes.
     fn output(&self) -> &Output;
 
     /// The program to run, prepared anew for each start.

@@ -15,22 +15,28 @@ const BACKLOG: i32 = 1024;
 /// Linux), so that a server started again on its port finds it free.
 const SERVER_PORTS: std::ops::Range<u16> = 20_000..30_000;
 
-/// Who wants a port and how the user can give it another one, for the message when it is taken.
+/// Who wants a port, for the message when it is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     pub who: &'a str,
-    /// The flag and variable that change the port, such as `--gateway-port or GATEWAY_PORT`.
-    pub setting: &'a str,
+    /// The flag that gives it another port, without dashes; the variable is the same in capitals.
+    pub flag: &'a str,
 }
 
-/// Binds a listening socket. Fails with a message that names the port, who wanted it, who has it and what to change.
-pub fn bind(address: SocketAddr, claim: Claim<'_>) -> anyhow::Result<TcpListener> {
-    let mut listeners = bind_shared(address, 1, claim)?;
-    listeners.pop().context("no socket was bound")
+/// A listening socket on any free loopback port.
+pub fn loopback() -> io::Result<TcpListener> {
+    let mut listeners = loopback_shared(1)?;
+    listeners.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// `count` listening sockets that share any free loopback port.
+pub fn loopback_shared(count: usize) -> io::Result<Vec<TcpListener>> {
+    open_shared(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), count)
 }
 
 /// Binds `count` listening sockets on one port. The kernel spreads connections over them, and a connection stays
-/// in its socket's queue while the worker that got the socket is started again.
+/// in its socket's queue while the worker that got the socket is started again. When the port is taken, the error
+/// names it, who wanted it, who has it and what to change.
 pub fn bind_shared(address: SocketAddr, count: usize, claim: Claim<'_>) -> anyhow::Result<Vec<TcpListener>> {
     check_free(address, claim)?;
     let listeners = open_shared(address, count);
@@ -43,11 +49,13 @@ pub fn check_free(address: SocketAddr, claim: Claim<'_>) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let Claim { who, setting } = claim;
+            let Claim { who, flag } = claim;
             let port = address.port();
             let holder = holder::of(port).map_or_else(|| "another program".to_owned(), |it| it.to_string());
+            let variable = flag.to_uppercase().replace('-', "_");
             anyhow::bail!(
-                "port {port} (for {who}) is taken by {holder}: end that, or choose another port with {setting}"
+                "port {port} (for {who}) is taken by {holder}: end that, or choose another port with --{flag} or \
+                 {variable}"
             )
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on {address} for {}", claim.who)),

@@ -21,12 +21,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// The user to give root up for; `None` when we are not root.
-    pub fn to_drop_to() -> anyhow::Result<Option<Self>> {
+    /// The user to give root up for: the owner of `data` when that exists. `None` when we are not root.
+    pub fn to_drop_to(data: &Path) -> anyhow::Result<Option<Self>> {
         if !sys::is_root() {
             return Ok(None);
         }
-        let account = NAMES.into_iter().find_map(Self::named);
+        let owner = fs::metadata(data).ok().filter(|it| it.uid() != 0);
+        let owner = owner.map(|it| Self { uid: it.uid(), gid: it.gid() });
+        let account = owner.or_else(|| NAMES.into_iter().find_map(Self::named));
         account
             .map(Some)
             .context("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
