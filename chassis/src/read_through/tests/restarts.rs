@@ -116,3 +116,29 @@ async fn a_write_that_cannot_be_finished_is_not_acknowledged_and_yet_not_hidden(
     connected(&replica).await;
     assert_eq!(read(&replica, &database, AT_ONCE).await, 2);
 }
+
+#[tokio::test]
+async fn no_read_is_stale_while_the_cache_restarts_and_cuts_connections() {
+    let mut server = Server::start();
+    let shutdown = Shutdown::new();
+    let replicas: [Replica; simulation::REPLICAS] =
+        std::array::from_fn(|_| replica_on(&server.url(), &shutdown, "test"));
+    let operator = replicas[0].clone();
+    connected(&operator).await;
+    let simulated = shutdown.spawn(simulation::simulate(replicas, 10_000));
+    while !simulated.is_finished() {
+        pause(Duration::from_millis(fastrand::u64(0..200))).await;
+        let Ok(link) = operator.cache.link().await else { continue };
+        if fastrand::bool() {
+            let _ = link.query::<()>("SAVE", &redis::cmd("SAVE")).await;
+            pause(Duration::from_millis(fastrand::u64(0..50))).await;
+            server.crash_and_restart();
+        } else {
+            let _ = link.query::<()>("CLIENT", redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"])).await;
+        }
+    }
+    let tally = simulated.await.unwrap();
+    println!("{tally:?}");
+    assert_eq!(tally.stale.load(Ordering::SeqCst), 0);
+    assert!(tally.writes.load(Ordering::SeqCst) > 0);
+}
