@@ -1,1 +1,33 @@
-fn main() {}
+//! The authentication service: users, passwords and sessions, over gRPC.
+
+use std::process::ExitCode;
+
+mod config;
+mod error;
+mod grpc;
+mod hasher;
+mod password;
+mod serve;
+mod service;
+mod sessions;
+mod token;
+mod user_cache;
+mod username;
+mod users;
+
+use config::{Args, Command};
+
+const NAME: &str = "auth-svc";
+
+fn main() -> ExitCode {
+    let args: Args = chassis::config::parse();
+    match args.command {
+        Some(Command::Migrate) => {
+            chassis::process::run_once(NAME, &args.service, || serve::migrate(&args.database_url))
+        }
+        None => {
+            let (service, listen) = (args.service.clone(), args.listen);
+            chassis::process::run(NAME, &service, listen, |process| serve::serve(args, process))
+        }
+    }
+}

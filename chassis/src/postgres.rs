@@ -3,8 +3,6 @@
 //! It knows no table. A service's store hands it one unit of work at a time.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,9 +47,6 @@ impl fmt::Debug for PostgresUrl {
         write!(f, "PostgresUrl({}:{})", self.0.get_host(), self.0.get_port())
     }
 }
-
-/// A unit of work on one connection.
-pub type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
 /// One database, as one replica sees it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -99,7 +94,7 @@ impl Postgres {
     /// Asks until it answers, for readiness without traffic.
     pub async fn first_answer(self) {
         let mut pause = Duration::from_millis(50);
-        while self.run("SELECT 1", |connection| Box::pin(connection.ping())).await.is_err() {
+        while self.run("SELECT 1", async |connection| connection.ping().await).await.is_err() {
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
@@ -114,7 +109,7 @@ impl Postgres {
     pub async fn run<T>(
         &self,
         operation: &'static str,
-        work: impl for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         metrics::counter!("db_client_operations_total", "operation" => operation).increment(1);
         let run = async {
@@ -197,7 +192,7 @@ mod tests {
         let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("postgres://nobody@{closed_port}/none").parse().unwrap();
         let postgres = Postgres::open(&url, "test", 1);
-        let ping = postgres.run("ping", |connection| Box::pin(connection.ping()));
+        let ping = postgres.run("ping", async |connection| connection.ping().await);
         let error = tokio::time::timeout(Duration::from_secs(20), ping).await.unwrap().unwrap_err();
         assert!(is_away(&error), "{error}");
         assert!(!postgres.answered());

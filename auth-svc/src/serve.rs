@@ -1,0 +1,60 @@
+//! The composition root: what `main` and the tests both call.
+
+use chassis::postgres::{Postgres, PostgresUrl};
+use chassis::process::Process;
+use chassis::readiness::Readiness;
+use chassis::redis::Redis;
+use proto::auth::v1::auth_service_server::AuthServiceServer;
+
+use crate::config::Args;
+use crate::grpc::AuthGrpc;
+use crate::hasher::{self, Hasher};
+use crate::service::AuthService;
+use crate::sessions::{Lifetimes, Sessions};
+use crate::user_cache::UserCache;
+use crate::users::Users;
+
+/// Runs the service until its process is told to end.
+///
+/// # Errors
+/// Hashing threads that cannot be started, or a listener that cannot be used.
+pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
+    let Process { listener, shutdown, admin } = process;
+    let state = Redis::open(args.state_redis_url.as_ref().unwrap_or(&args.redis_url), "state", &shutdown);
+    let cache = Redis::open(args.cache_redis_url.as_ref().unwrap_or(&args.redis_url), "cache", &shutdown);
+    let postgres = Postgres::open(&args.database_url, "auth-svc", args.database_connections);
+    shutdown.spawn_background(postgres.clone().first_answer());
+
+    let readiness = Readiness::new(
+        &shutdown,
+        vec![
+            ("state redis", Box::new({ let state = state.clone(); move || state.answered() })),
+            ("cache redis", Box::new({ let cache = cache.clone(); move || cache.answered() })),
+            ("postgres", Box::new({ let postgres = postgres.clone(); move || postgres.answered() })),
+        ],
+    );
+    admin.open(readiness.clone());
+
+    let lifetimes = Lifetimes { idle: args.sessions.idle(), absolute: args.sessions.absolute() };
+    let users = Users::new(postgres);
+    let service = AuthService {
+        user_cache: UserCache::new(cache, "user", users.clone(), &shutdown),
+        users,
+        sessions: Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown),
+        hasher: Hasher::start(hasher::Limits::from(args.passwords))?,
+        password_min_length: args.passwords.password_min_length,
+    };
+    let sampler = args.service.telemetry.sampler();
+    let grpc = AuthGrpc::new(service, shutdown.clone());
+    chassis::grpc::Server::new(proto::FILE_DESCRIPTOR_SET, sampler)
+        .service(AuthServiceServer::new(grpc))
+        .serve(listener, readiness, &shutdown)
+        .await
+}
+
+/// Brings the database's schema up to date.
+pub async fn migrate(url: &PostgresUrl) -> anyhow::Result<()> {
+    Postgres::open(url, "auth-svc migrate", 1).migrate(&sqlx::migrate!()).await?;
+    tracing::info!("the database is up to date");
+    Ok(())
+}

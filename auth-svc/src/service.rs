@@ -1,0 +1,153 @@
+//! The use cases: register, log in, validate, log out, look up.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::error::{AuthError, Violation};
+use crate::hasher::Hasher;
+use crate::password::Password;
+use crate::sessions::{Session, Sessions};
+use crate::token::SessionToken;
+use crate::user_cache::UserCache;
+use crate::username::Username;
+use crate::users::{Credentials, User, Users};
+
+/// What auth-svc can do, whoever asks.
+#[derive(Clone)]
+pub struct AuthService {
+    pub users: Users,
+    pub user_cache: UserCache,
+    pub sessions: Sessions,
+    pub hasher: Hasher,
+    pub password_min_length: u64,
+}
+
+/// A login that succeeded.
+pub struct Login {
+    pub token: SessionToken,
+    pub user: User,
+    pub session: Session,
+}
+
+/// An e-mail address is checked by sending to it; here only what cannot be one is refused. 254: RFC 5321's limit of a path.
+const EMAIL_MAX_BYTES: usize = 254;
+
+impl AuthService {
+    /// Creates a user. Nothing is hashed for a request that has to be refused anyway.
+    #[tracing::instrument(skip_all)]
+    pub async fn register(&self, username: &str, password: &str, email: Option<&str>) -> Result<User, AuthError> {
+        let (username, password, email) = self.check_registration(username, password, email)?;
+        if self.users.username_exists(&username).await? {
+            return Err(AuthError::UsernameTaken);
+        }
+        let hash = self.hasher.hash(password).await?;
+        self.users.insert(Uuid::now_v7(), &username, email, &hash).await
+    }
+
+    /// All that is wrong with a registration, at once.
+    fn check_registration<'e>(
+        &self,
+        username: &str,
+        password: &str,
+        email: Option<&'e str>,
+    ) -> Result<(Username, Password, Option<&'e str>), AuthError> {
+        let username = Username::parse(username);
+        let password = Password::parse_new(password, self.password_min_length);
+        let email = email.map(parse_email).transpose();
+        match (username, password, email) {
+            (Ok(username), Ok(password), Ok(email)) => Ok((username, password, email)),
+            (username, password, email) => Err(AuthError::InvalidFields(
+                [username.err(), password.err(), email.err()].into_iter().flatten().collect(),
+            )),
+        }
+    }
+
+    /// Checks a password and opens a session. An unknown user and a wrong password get the same answer after the same
+    /// work.
+    ///
+    /// A login that read the old password must not survive a password change: the session carries the generation that was read with the
+    /// password; Redis refuses one that it knows to be old; and Postgres, read again before the answer, takes the session back when
+    /// the generation moved in between.
+    #[tracing::instrument(skip_all)]
+    pub async fn login(&self, username: &str, password: &str) -> Result<Login, AuthError> {
+        let Credentials { user, generation, .. } = self.authenticate(username, password).await?;
+        let token = SessionToken::generate(user.id).map_err(|error| AuthError::Internal(Arc::new(error)))?;
+        let session = self.sessions.create(&token, generation).await?.ok_or(AuthError::InvalidCredentials)?;
+        match self.users.generation(user.id).await {
+            Ok(Some(current)) if current == generation => {}
+            Ok(_) => {
+                self.sessions.take_back(user.id, session.id).await?;
+                return Err(AuthError::InvalidCredentials);
+            }
+            Err(away) => {
+                // Nobody was told the token, so nobody can use what may stay behind.
+                let _ = self.sessions.take_back(user.id, session.id).await;
+                return Err(away);
+            }
+        }
+        self.user_cache.warm(user.id);
+        tracing::debug!(user = %user.id, session = %session.id, "logged in");
+        Ok(Login { token, user, session })
+    }
+
+    async fn authenticate(&self, username: &str, password: &str) -> Result<Credentials, AuthError> {
+        let credentials = match Username::parse(username) {
+            Ok(username) => self.users.credentials(&username).await?,
+            Err(_) => None,
+        };
+        // What can be nobody's password costs as much as one that could.
+        let (password, possible) = match Password::parse_given(password) {
+            Some(password) => (password, true),
+            None => (Password::impossible(), false),
+        };
+        let Some(credentials) = credentials else {
+            self.hasher.pretend(password).await?;
+            return Err(AuthError::InvalidCredentials);
+        };
+        let matches = self.hasher.verify(password, &credentials.password_hash).await?;
+        if matches && possible { Ok(credentials) } else { Err(AuthError::InvalidCredentials) }
+    }
+
+    /// Whose session a token is.
+    #[tracing::instrument(skip_all)]
+    pub async fn validate(&self, token: &str) -> Result<Session, AuthError> {
+        let token = SessionToken::parse(token).ok_or(AuthError::SessionInvalid)?;
+        self.sessions.validate(&token).await?.ok_or(AuthError::SessionInvalid)
+    }
+
+    /// Ends the session of a token, finally.
+    #[tracing::instrument(skip_all)]
+    pub async fn logout(&self, token: &str) -> Result<SessionToken, AuthError> {
+        let token = SessionToken::parse(token).ok_or(AuthError::SessionInvalid)?;
+        if self.sessions.end(&token).await? { Ok(token) } else { Err(AuthError::SessionInvalid) }
+    }
+
+    #[tracing::instrument(skip_all)]
+    pub async fn user_by_id(&self, id: &str) -> Result<User, AuthError> {
+        let id = Uuid::parse_str(id).map_err(|_| AuthError::UserNotFound)?;
+        self.user_cache.by_id(id).await?.ok_or(AuthError::UserNotFound)
+    }
+
+    #[tracing::instrument(skip_all)]
+    pub async fn user_by_username(&self, username: &str) -> Result<User, AuthError> {
+        let username = Username::parse(username).map_err(|_| AuthError::UserNotFound)?;
+        self.users.by_username(&username).await?.ok_or(AuthError::UserNotFound)
+    }
+}
+
+fn parse_email(text: &str) -> Result<&str, Violation> {
+    let plausible = text.len() <= EMAIL_MAX_BYTES
+        && !text.chars().any(|character| character.is_whitespace() || character.is_control())
+        && text.rsplit_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && local.len() <= 64 && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
+        });
+    if plausible {
+        Ok(text)
+    } else {
+        Err(Violation { field: "email", description: "is not an e-mail address".into() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Sessions in Redis: the truth about who is signed in.
+//!
+//! Each change of state is one script, so that it happens wholly or not at all. A validation is one read; only now and then
+//! does it lead to a write, which renews what exists and never creates.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chassis::redis::{Redis, RedisAway};
+use chassis::shutdown::Shutdown;
+use redis::Script;
+use uuid::Uuid;
+
+use crate::token::{SessionId, SessionToken};
+
+mod layout;
+
+pub use layout::{Lifetimes, Session};
+
+/// Renewals in flight at most. Beyond that a session is renewed by one of its later requests.
+const RENEWALS_IN_FLIGHT: usize = 64;
+
+/// The store of sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    redis: Redis,
+    lifetimes: Lifetimes,
+    /// Sessions of one user at most.
+    limit: u32,
+    scripts: Arc<Scripts>,
+    renewing: Arc<Mutex<HashSet<SessionId>>>,
+    shutdown: Shutdown,
+}
+
+struct Scripts {
+    create: Script,
+    renew: Script,
+    end: Script,
+}
+
+impl Sessions {
+    pub fn new(redis: Redis, lifetimes: Lifetimes, limit: u32, shutdown: &Shutdown) -> Self {
+        let scripts = Scripts {
+            create: Script::new(include_str!("sessions/create.lua")),
+            renew: Script::new(include_str!("sessions/renew.lua")),
+            end: Script::new(include_str!("sessions/end.lua")),
+        };
+        Self { redis, lifetimes, limit, scripts: scripts.into(), renewing: Arc::default(), shutdown: shutdown.clone() }
+    }
+
+    /// Opens a session for a login that read `generation` from Postgres; `None` when Redis knows of a later one. Beyond the limit
+    /// the user's oldest session ends.
+    pub async fn create(&self, token: &SessionToken, generation: i32) -> Result<Option<Session>, RedisAway> {
+        let digest = token.digest();
+        let mut create = self.scripts.create.key(layout::key(token.user_id()));
+        create.arg(&digest.id.0).arg(&digest.proof).arg(generation);
+        create.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute)).arg(self.limit);
+        let now_ms: i64 = self.redis.invoke("session.create", &create).await?;
+        Ok((now_ms != 0).then(|| Session {
+            id: digest.id,
+            user_id: token.user_id(),
+            created_ms: now_ms,
+            seen_ms: now_ms,
+            expires_in: self.lifetimes.idle.min(self.lifetimes.absolute),
+        }))
+    }
+
+    /// Whose session a token is, if it is one. A session that was not renewed for a while is renewed behind the answer.
+    pub async fn validate(&self, token: &SessionToken) -> Result<Option<Session>, RedisAway> {
+        let digest = token.digest();
+        let mut read = redis::cmd("HMGET");
+        read.arg(layout::key(token.user_id())).arg("g").arg(&digest.id.0);
+        let link = self.redis.link().await?;
+        let (generation, value): (Option<i32>, Option<Vec<u8>>) = link.query("session.validate", &read).await?;
+        let now_ms = link.server_time_ms();
+
+        let valid = value
+            .as_deref()
+            .and_then(layout::Stored::decode)
+            .filter(|stored| stored.proves(&digest) && Some(stored.generation) == generation)
+            .and_then(|stored| Some((stored, self.lifetimes.left(stored.created_ms, stored.seen_ms, now_ms)?)));
+        let Some((stored, left)) = valid else { return Ok(None) };
+
+        let mut session = Session {
+            id: digest.id,
+            user_id: token.user_id(),
+            created_ms: stored.created_ms,
+            seen_ms: stored.seen_ms,
+            expires_in: left,
+        };
+        if now_ms - stored.seen_ms >= millis(self.lifetimes.renewal_interval()) as i64 {
+            session.seen_ms = now_ms;
+            session.expires_in = self.lifetimes.left(stored.created_ms, now_ms, now_ms).unwrap_or(left);
+            self.renew_in_background(token, session.id);
+        }
+        Ok(Some(session))
+    }
+
+    /// Ends a session; tells whether it was valid until now. Once this has returned no replica accepts the token again.
+    pub async fn end(&self, token: &SessionToken) -> Result<bool, RedisAway> {
+        let digest = token.digest();
+        let mut end = self.scripts.end.key(layout::key(token.user_id()));
+        end.arg(&digest.id.0).arg(&digest.proof);
+        end.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
+        let ended: i64 = self.redis.invoke("session.end", &end).await?;
+        Ok(ended == 1)
+    }
+
+    /// Takes back a session that should not have been opened.
+    pub async fn take_back(&self, user_id: Uuid, id: SessionId) -> Result<(), RedisAway> {
+        let mut remove = redis::cmd("HDEL");
+        remove.arg(layout::key(user_id)).arg(&id.0);
+        self.redis.query("session.take_back", &remove).await
+    }
+
+    /// One renewal a session at a time, and few at all: none is worth holding up a request or piling up for.
+    fn renew_in_background(&self, token: &SessionToken, id: SessionId) {
+        {
+            let mut renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+            if renewing.len() >= RENEWALS_IN_FLIGHT || !renewing.insert(id) {
+                return;
+            }
+        }
+        let (sessions, token) = (self.clone(), token.clone());
+        self.shutdown.spawn(async move {
+            if let Err(error) = sessions.renew(&token).await {
+                tracing::debug!(session = %id, cause = chassis::status::cause_chain(&error), "session not renewed: {error}");
+            }
+            sessions.renewing.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        });
+    }
+
+    async fn renew(&self, token: &SessionToken) -> Result<bool, RedisAway> {
+        let digest = token.digest();
+        let mut renew = self.scripts.renew.key(layout::key(token.user_id()));
+        renew.arg(&digest.id.0).arg(&digest.proof);
+        renew.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
+        let renewed: i64 = self.redis.invoke("session.renew", &renew).await?;
+        Ok(renewed == 1)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Users in Postgres: the truth about names, passwords and session generations.
+
+use chassis::postgres::Postgres;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::AuthError;
+use crate::username::Username;
+
+/// What others may know of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: Uuid,
+    pub username: String,
+    pub email: Option<String>,
+    pub created_at: OffsetDateTime,
+}
+
+/// What a login needs to know of a user.
+#[derive(Clone)]
+pub struct Credentials {
+    pub user: User,
+    /// In PHC string format.
+    pub password_hash: String,
+    /// The session generation when the row was read.
+    pub generation: i32,
+}
+
+/// The store of users.
+#[derive(Debug, Clone)]
+pub struct Users {
+    postgres: Postgres,
+}
+
+impl Users {
+    pub fn new(postgres: Postgres) -> Self {
+        Self { postgres }
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// `UsernameTaken` when the case-folded name is in use.
+    pub async fn insert(
+        &self,
+        id: Uuid,
+        username: &Username,
+        email: Option<&str>,
+        password_hash: &str,
+    ) -> Result<User, AuthError> {
+        let (shown, key) = (username.as_shown(), username.key());
+        let inserted = self.postgres.run("users.insert", async |connection| {
+                sqlx::query_as!(
+                    User,
+                    "INSERT INTO users (id, username, username_key, email, password_hash) VALUES ($1, $2, $3, $4, $5)
+                     RETURNING id, username, email, created_at",
+                    id,
+                    shown,
+                    key,
+                    email,
+                    password_hash
+                )
+                .fetch_one(connection)
+                .await
+        });
+        inserted.await.map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
+            Some("users_username_key") => AuthError::UsernameTaken,
+            _ => error.into(),
+        })
+    }
+
+    pub async fn username_exists(&self, username: &Username) -> Result<bool, AuthError> {
+        let key = username.key();
+        let exists = self.postgres.run("users.username_exists", async |connection| {
+                sqlx::query_scalar!(
+                    r#"SELECT EXISTS (SELECT 1 FROM users WHERE username_key = $1) AS "exists!""#,
+                    key
+                )
+                .fetch_one(connection)
+                .await
+        });
+        Ok(exists.await?)
+    }
+
+    pub async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, AuthError> {
+        let key = username.key();
+        let row = self.postgres.run("users.credentials", async |connection| {
+                sqlx::query!(
+                    "SELECT id, username, email, created_at, password_hash, session_generation
+                     FROM users WHERE username_key = $1",
+                    key
+                )
+                .fetch_optional(connection)
+                .await
+        });
+        Ok(row.await?.map(|row| Credentials {
+            user: User { id: row.id, username: row.username, email: row.email, created_at: row.created_at },
+            password_hash: row.password_hash,
+            generation: row.session_generation,
+        }))
+    }
+
+    /// The session generation as it is now; `None` when the user is gone.
+    pub async fn generation(&self, id: Uuid) -> Result<Option<i32>, AuthError> {
+        let generation = self.postgres.run("users.generation", async |connection| {
+                sqlx::query_scalar!("SELECT session_generation FROM users WHERE id = $1", id)
+                    .fetch_optional(connection)
+                    .await
+        });
+        Ok(generation.await?)
+    }
+
+    pub async fn by_id(&self, id: Uuid) -> Result<Option<User>, AuthError> {
+        let user = self.postgres.run("users.by_id", async |connection| {
+                sqlx::query_as!(User, "SELECT id, username, email, created_at FROM users WHERE id = $1", id)
+                    .fetch_optional(connection)
+                    .await
+        });
+        Ok(user.await?)
+    }
+
+    pub async fn by_username(&self, username: &Username) -> Result<Option<User>, AuthError> {
+        let key = username.key();
+        let user = self.postgres.run("users.by_username", async |connection| {
+                sqlx::query_as!(
+                    User,
+                    "SELECT id, username, email, created_at FROM users WHERE username_key = $1",
+                    key
+                )
+                .fetch_optional(connection)
+                .await
+        });
+        Ok(user.await?)
+    }
+}
