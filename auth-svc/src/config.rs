@@ -18,7 +18,13 @@ pub struct Args {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051", global = true)]
     pub listen: SocketAddr,
     /// The database of users, as postgres://user:password@host:port/database.
-    #[arg(long, env = "DATABASE_URL", global = true, default_value = "postgres://127.0.0.1:15432/auth", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        global = true,
+        default_value = "postgres://127.0.0.1:15432/auth",
+        hide_env_values = true
+    )]
     pub database_url: PostgresUrl,
     /// Connections to the database at most.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]

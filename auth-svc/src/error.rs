@@ -82,7 +82,9 @@ impl Failure for AuthError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Capacity | Self::SessionStoreAway(_) | Self::DatabaseAway(_) => Some(Duration::from_secs(1)),
+            Self::Capacity | Self::SessionStoreAway(_) | Self::DatabaseAway(_) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -37,7 +37,10 @@ type Answers<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + S
 impl pb::auth_service_server::AuthService for AuthGrpc {
     type ValidateSessionStreamStream = Answers<pb::ValidateSessionStreamResponse>;
 
-    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterResponse>, Status> {
+    async fn register(
+        &self,
+        request: Request<pb::RegisterRequest>,
+    ) -> Result<Response<pb::RegisterResponse>, Status> {
         let pb::RegisterRequest { username, password, email } = request.into_inner();
         let user = self.service.register(&username, &password, email.as_deref()).await.map_err(failed)?;
         Ok(Response::new(pb::RegisterResponse { user: Some(encode_user(user)) }))
@@ -45,7 +48,8 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
         let pb::LoginRequest { username, password } = request.into_inner();
-        let Login { token, user, session } = self.service.login(&username, &password).await.map_err(failed)?;
+        let Login { token, user, session } =
+            self.service.login(&username, &password).await.map_err(failed)?;
         Ok(Response::new(pb::LoginResponse {
             token: token.encoded().to_owned(),
             user: Some(encode_user(user)),
@@ -78,7 +82,10 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
+    async fn logout(
+        &self,
+        request: Request<pb::LogoutRequest>,
+    ) -> Result<Response<pb::LogoutResponse>, Status> {
         let token = self.service.logout(&request.into_inner().token).await.map_err(failed)?;
         Ok(Response::new(pb::LogoutResponse {
             session_id: token.digest().id.to_string(),
@@ -86,7 +93,10 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         }))
     }
 
-    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::GetUserResponse>, Status> {
+    async fn get_user(
+        &self,
+        request: Request<pb::GetUserRequest>,
+    ) -> Result<Response<pb::GetUserResponse>, Status> {
         use pb::get_user_request::Key;
         let user = match request.into_inner().key {
             Some(Key::UserId(id)) => self.service.user_by_id(&id).await,

@@ -112,7 +112,8 @@ impl Hasher {
             })?;
         }
         metrics::gauge!("hash_pool_threads").set(f64::from(limits.threads));
-        let decoy = Phc { params: params(), salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] }.to_string();
+        let decoy =
+            Phc { params: params(), salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] }.to_string();
         let shed = metrics::counter!("hash_pool_shed_total");
         Ok(Self { queue, deadline: limits.deadline, decoy: decoy.into(), shed, waiting })
     }
@@ -147,7 +148,9 @@ impl Hasher {
                 self.shed.increment(1);
                 Err(HashError::Capacity)
             }
-            Err(TrySendError::Disconnected(_)) => Err(HashError::Failed("the hashing threads have ended".into())),
+            Err(TrySendError::Disconnected(_)) => {
+                Err(HashError::Failed("the hashing threads have ended".into()))
+            }
         }
     }
 }
@@ -212,7 +215,12 @@ impl Worker {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, like.params.clone());
         let mut output = vec![0; like.output.len()];
         argon2
-            .hash_password_into_with_memory(password.expose(), &like.salt, &mut output, &mut self.memory[..blocks])
+            .hash_password_into_with_memory(
+                password.expose(),
+                &like.salt,
+                &mut output,
+                &mut self.memory[..blocks],
+            )
             .map_err(|error| HashError::Failed(error.to_string().into()))?;
         self.duration.record(started.elapsed());
         Ok(output)

@@ -28,9 +28,27 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
     let readiness = Readiness::new(
         &shutdown,
         vec![
-            ("state redis", Box::new({ let state = state.clone(); move || state.answered() })),
-            ("cache redis", Box::new({ let cache = cache.clone(); move || cache.answered() })),
-            ("postgres", Box::new({ let postgres = postgres.clone(); move || postgres.answered() })),
+            (
+                "state redis",
+                Box::new({
+                    let state = state.clone();
+                    move || state.answered()
+                }),
+            ),
+            (
+                "cache redis",
+                Box::new({
+                    let cache = cache.clone();
+                    move || cache.answered()
+                }),
+            ),
+            (
+                "postgres",
+                Box::new({
+                    let postgres = postgres.clone();
+                    move || postgres.answered()
+                }),
+            ),
         ],
     );
     admin.open(readiness.clone());

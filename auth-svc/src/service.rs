@@ -36,7 +36,12 @@ const EMAIL_MAX_BYTES: usize = 254;
 impl AuthService {
     /// Creates a user. Nothing is hashed for a request that has to be refused anyway.
     #[tracing::instrument(skip_all)]
-    pub async fn register(&self, username: &str, password: &str, email: Option<&str>) -> Result<User, AuthError> {
+    pub async fn register(
+        &self,
+        username: &str,
+        password: &str,
+        email: Option<&str>,
+    ) -> Result<User, AuthError> {
         let (username, password, email) = self.check_registration(username, password, email)?;
         if self.users.username_exists(&username).await? {
             return Err(AuthError::UsernameTaken);
@@ -72,6 +77,14 @@ impl AuthService {
     #[tracing::instrument(skip_all)]
     pub async fn login(&self, username: &str, password: &str) -> Result<Login, AuthError> {
         let Credentials { user, generation, .. } = self.authenticate(username, password).await?;
+        let login = self.open_session(user, generation).await?;
+        self.user_cache.warm(login.user.id);
+        tracing::debug!(user = %login.user.id, session = %login.session.id, "logged in");
+        Ok(login)
+    }
+
+    /// A session for credentials that were right when they were read with `generation`.
+    async fn open_session(&self, user: User, generation: i32) -> Result<Login, AuthError> {
         let token = SessionToken::generate(user.id).map_err(|error| AuthError::Internal(Arc::new(error)))?;
         let session = self.sessions.create(&token, generation).await?.ok_or(AuthError::InvalidCredentials)?;
         match self.users.generation(user.id).await {
@@ -86,8 +99,6 @@ impl AuthService {
                 return Err(away);
             }
         }
-        self.user_cache.warm(user.id);
-        tracing::debug!(user = %user.id, session = %session.id, "logged in");
         Ok(Login { token, user, session })
     }
 
@@ -140,7 +151,11 @@ fn parse_email(text: &str) -> Result<&str, Violation> {
     let plausible = text.len() <= EMAIL_MAX_BYTES
         && !text.chars().any(|character| character.is_whitespace() || character.is_control())
         && text.rsplit_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && local.len() <= 64 && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.')
+            !local.is_empty()
+                && local.len() <= 64
+                && domain.contains('.')
+                && !domain.starts_with('.')
+                && !domain.ends_with('.')
         });
     if plausible {
         Ok(text)

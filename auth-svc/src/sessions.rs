@@ -46,7 +46,14 @@ impl Sessions {
             renew: Script::new(include_str!("sessions/renew.lua")),
             end: Script::new(include_str!("sessions/end.lua")),
         };
-        Self { redis, lifetimes, limit, scripts: scripts.into(), renewing: Arc::default(), shutdown: shutdown.clone() }
+        Self {
+            redis,
+            lifetimes,
+            limit,
+            scripts: scripts.into(),
+            renewing: Arc::default(),
+            shutdown: shutdown.clone(),
+        }
     }
 
     /// Opens a session for a login that read `generation` from Postgres; `None` when Redis knows of a later one. Beyond the limit
@@ -72,14 +79,17 @@ impl Sessions {
         let mut read = redis::cmd("HMGET");
         read.arg(layout::key(token.user_id())).arg("g").arg(&digest.id.0);
         let link = self.redis.link().await?;
-        let (generation, value): (Option<i32>, Option<Vec<u8>>) = link.query("session.validate", &read).await?;
+        let (generation, value): (Option<i32>, Option<Vec<u8>>) =
+            link.query("session.validate", &read).await?;
         let now_ms = link.server_time_ms();
 
         let valid = value
             .as_deref()
             .and_then(layout::Stored::decode)
             .filter(|stored| stored.proves(&digest) && Some(stored.generation) == generation)
-            .and_then(|stored| Some((stored, self.lifetimes.left(stored.created_ms, stored.seen_ms, now_ms)?)));
+            .and_then(|stored| {
+                Some((stored, self.lifetimes.left(stored.created_ms, stored.seen_ms, now_ms)?))
+            });
         let Some((stored, left)) = valid else { return Ok(None) };
 
         let mut session = Session {

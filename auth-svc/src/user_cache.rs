@@ -83,7 +83,8 @@ impl Cached for User {
             id: Uuid::from_slice(&entry.id).ok()?,
             username: entry.username,
             email: entry.email,
-            created_at: OffsetDateTime::from_unix_timestamp_nanos(i128::from(entry.created_at) * 1000).ok()?,
+            created_at: OffsetDateTime::from_unix_timestamp_nanos(i128::from(entry.created_at) * 1000)
+                .ok()?,
         })
     }
 }

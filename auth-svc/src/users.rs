@@ -72,12 +72,12 @@ impl Users {
     pub async fn username_exists(&self, username: &Username) -> Result<bool, AuthError> {
         let key = username.key();
         let exists = self.postgres.run("users.username_exists", async |connection| {
-                sqlx::query_scalar!(
-                    r#"SELECT EXISTS (SELECT 1 FROM users WHERE username_key = $1) AS "exists!""#,
-                    key
-                )
-                .fetch_one(connection)
-                .await
+            sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM users WHERE username_key = $1) AS "exists!""#,
+                key
+            )
+            .fetch_one(connection)
+            .await
         });
         Ok(exists.await?)
     }
@@ -85,13 +85,13 @@ impl Users {
     pub async fn credentials(&self, username: &Username) -> Result<Option<Credentials>, AuthError> {
         let key = username.key();
         let row = self.postgres.run("users.credentials", async |connection| {
-                sqlx::query!(
-                    "SELECT id, username, email, created_at, password_hash, session_generation
+            sqlx::query!(
+                "SELECT id, username, email, created_at, password_hash, session_generation
                      FROM users WHERE username_key = $1",
-                    key
-                )
-                .fetch_optional(connection)
-                .await
+                key
+            )
+            .fetch_optional(connection)
+            .await
         });
         Ok(row.await?.map(|row| Credentials {
             user: User { id: row.id, username: row.username, email: row.email, created_at: row.created_at },
@@ -103,18 +103,18 @@ impl Users {
     /// The session generation as it is now; `None` when the user is gone.
     pub async fn generation(&self, id: Uuid) -> Result<Option<i32>, AuthError> {
         let generation = self.postgres.run("users.generation", async |connection| {
-                sqlx::query_scalar!("SELECT session_generation FROM users WHERE id = $1", id)
-                    .fetch_optional(connection)
-                    .await
+            sqlx::query_scalar!("SELECT session_generation FROM users WHERE id = $1", id)
+                .fetch_optional(connection)
+                .await
         });
         Ok(generation.await?)
     }
 
     pub async fn by_id(&self, id: Uuid) -> Result<Option<User>, AuthError> {
         let user = self.postgres.run("users.by_id", async |connection| {
-                sqlx::query_as!(User, "SELECT id, username, email, created_at FROM users WHERE id = $1", id)
-                    .fetch_optional(connection)
-                    .await
+            sqlx::query_as!(User, "SELECT id, username, email, created_at FROM users WHERE id = $1", id)
+                .fetch_optional(connection)
+                .await
         });
         Ok(user.await?)
     }
@@ -122,13 +122,13 @@ impl Users {
     pub async fn by_username(&self, username: &Username) -> Result<Option<User>, AuthError> {
         let key = username.key();
         let user = self.postgres.run("users.by_username", async |connection| {
-                sqlx::query_as!(
-                    User,
-                    "SELECT id, username, email, created_at FROM users WHERE username_key = $1",
-                    key
-                )
-                .fetch_optional(connection)
-                .await
+            sqlx::query_as!(
+                User,
+                "SELECT id, username, email, created_at FROM users WHERE username_key = $1",
+                key
+            )
+            .fetch_optional(connection)
+            .await
         });
         Ok(user.await?)
     }

@@ -23,7 +23,12 @@ impl ServerFrames for ValidateSessionFrames {
             Some(RequestFrame::Cancel(_)) => Work::Cancel,
             None => Work::Unknown,
         };
-        Incoming { id: frame.id, traceparent: context.traceparent, timeout_micros: context.timeout_micros, work }
+        Incoming {
+            id: frame.id,
+            traceparent: context.traceparent,
+            timeout_micros: context.timeout_micros,
+            work,
+        }
     }
 
     fn response(id: u64, response: Self::Response) -> Self::Outgoing {

@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn other_strings_are_malformed() {
-        for text in ["", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=19456,t=2$AAAA$AAAA", "plain text"] {
+        for text in
+            ["", "$argon2i$v=19$m=1,t=1,p=1$AA$AA", "$argon2id$v=19$m=19456,t=2$AAAA$AAAA", "plain text"]
+        {
             assert!(text.parse::<Phc>().is_err(), "{text}");
         }
     }

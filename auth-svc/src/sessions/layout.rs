@@ -69,7 +69,8 @@ pub struct Lifetimes {
 impl Lifetimes {
     /// What is left of a session at `now_ms` if nobody uses it again; `None` when it has ended.
     pub(super) fn left(&self, created_ms: i64, seen_ms: i64, now_ms: i64) -> Option<Duration> {
-        let ends = (seen_ms + self.idle.as_millis() as i64).min(created_ms + self.absolute.as_millis() as i64);
+        let ends =
+            (seen_ms + self.idle.as_millis() as i64).min(created_ms + self.absolute.as_millis() as i64);
         let left = u64::try_from(ends - now_ms).ok().filter(|left| *left > 0)?;
         Some(Duration::from_millis(left))
     }

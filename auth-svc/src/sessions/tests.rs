@@ -5,7 +5,8 @@ use chassis::redis::RedisUrl;
 use super::*;
 
 const GENERATION: i32 = 1;
-const LIFETIMES: Lifetimes = Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
+const LIFETIMES: Lifetimes =
+    Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
 
 struct Store {
     sessions: Sessions,
@@ -49,7 +50,9 @@ async fn a_session_is_valid_until_it_ends_and_never_again() {
     let (token, other) = (log_in(&store, user).await, log_in(&store, user).await);
     let session = store.sessions.validate(&token).await.unwrap().unwrap();
     assert_eq!((session.user_id, session.id), (user, token.digest().id));
-    assert!(session.expires_in <= LIFETIMES.idle && session.expires_in > LIFETIMES.idle - Duration::from_secs(60));
+    assert!(
+        session.expires_in <= LIFETIMES.idle && session.expires_in > LIFETIMES.idle - Duration::from_secs(60)
+    );
 
     assert!(store.sessions.end(&token).await.unwrap());
     assert!(!is_valid(&store, &token).await);
