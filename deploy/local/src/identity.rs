@@ -181,3 +181,39 @@ fn ps(args: &[&str]) -> Option<String> {
     let output = std::process::Command::new("ps").args(args).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::output::Output;
+    use crate::process::Program;
+
+    #[test]
+    fn a_leftover_is_told_from_a_later_process_with_the_same_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = PidFiles::open(folder.path()).unwrap();
+        let spawn = || {
+            let mut command = Command::new("sleep");
+            command.arg("100");
+            Program::new(command, Output::kept()).spawn().unwrap()
+        };
+        let (leftover, bystander) = (spawn(), spawn());
+        files.record("leftover", leftover.id()).unwrap();
+        fs::write(folder.path().join("bystander.pid"), format!("{}\nanother start\n", bystander.id()))
+            .unwrap();
+
+        let found = files.leftovers().unwrap();
+
+        assert_eq!(
+            found.iter().map(|it| (it.name.as_str(), it.pid)).collect::<Vec<_>>(),
+            [("leftover", leftover.id())]
+        );
+        files.end(&found[0]);
+        assert!(!is_running(leftover.id()));
+        assert!(is_running(bystander.id()));
+        assert!(files.leftovers().unwrap().is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

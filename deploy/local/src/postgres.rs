@@ -261,3 +261,64 @@ fn write_private(file: &Path, content: &str) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(content.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// Asks whether the server speaks TLS, which it answers with one byte before anything else.
+    fn answers(postgres: &Postgres) -> bool {
+        let mut stream = TcpStream::connect(postgres.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+        stream.read_exact(&mut [0]).is_ok()
+    }
+
+    #[test]
+    fn committed_data_survives_a_kill_and_a_stop() {
+        let folder = crate::temporary::folder().unwrap();
+        let mut postgres = Postgres::temporary(folder.path()).unwrap();
+        postgres.create_databases(&["auth", "profile"]).unwrap();
+        postgres.create_databases(&["auth", "profile"]).unwrap();
+        postgres.execute("auth", &["CREATE TABLE t (n int)", "INSERT INTO t VALUES (42)"]).unwrap();
+        let url = postgres.url("auth");
+
+        postgres.kill();
+        postgres.start_again(START_LIMIT).unwrap();
+        assert_eq!(postgres.execute("auth", &["SELECT n FROM t"]).unwrap(), ["42"]);
+        assert!(postgres.stop());
+        postgres.start_again(START_LIMIT).unwrap();
+        assert_eq!(postgres.execute("auth", &["SELECT n FROM t"]).unwrap(), ["42"]);
+        assert_eq!(postgres.url("auth"), url);
+    }
+
+    #[test]
+    fn a_paused_server_answers_nobody_until_it_is_resumed() {
+        let folder = crate::temporary::folder().unwrap();
+        let postgres = Postgres::temporary(folder.path()).unwrap();
+
+        postgres.pause();
+        assert!(!answers(&postgres));
+        postgres.resume();
+        assert!(answers(&postgres));
+    }
+
+    #[test]
+    fn nobody_gets_in_without_the_password() {
+        let folder = crate::temporary::folder().unwrap();
+        let mut postgres = Postgres::temporary(folder.path()).unwrap();
+        postgres.stop();
+        let mut cluster =
+            Cluster::open(folder.path(), postgres.port(), Options::TEMPORARY, Output::kept()).unwrap();
+        let correct = std::mem::replace(&mut cluster.password, "guess".into());
+        let stranger = Postgres::start(cluster, START_LIMIT).unwrap();
+
+        let error = stranger.execute("postgres", &["SELECT 1"]).unwrap_err().to_string();
+
+        assert!(error.contains("password authentication failed"), "{error}");
+        assert_ne!(correct, "guess");
+    }
+}

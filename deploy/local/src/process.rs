@@ -253,3 +253,98 @@ pub fn run(command: Command, limit: Duration) -> anyhow::Result<Vec<String>> {
         None => anyhow::bail!("{name} took longer than {} s. It said:{}", limit.as_secs(), output.tail(20)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::sockets;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> (Program, Output) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let output = Output::kept();
+        (Program::new(command, output.clone()), output)
+    }
+
+    #[test]
+    fn everything_a_program_printed_is_there_when_its_exit_is_announced() {
+        let (program, output) = shell("echo to stdout; echo to stderr >&2; exit 3");
+        let (announce, announced) = mpsc::channel();
+        let at_exit = output.clone();
+        let process = program.spawn_then(move |_| announce.send(at_exit.lines()).unwrap()).unwrap();
+
+        assert_eq!(announced.recv_timeout(LIMIT).unwrap(), ["to stdout", "to stderr"]);
+        assert_eq!(process.status().and_then(|status| status.code()), Some(3));
+    }
+
+    #[test]
+    fn a_program_lives_on_when_the_thread_that_asked_for_it_ends() {
+        let process = thread::spawn(|| shell("sleep 100").0.spawn().unwrap()).join().unwrap();
+
+        assert!(process.wait(Duration::from_millis(200)).is_none());
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_an_error_also_with_sockets_to_pass() {
+        let listeners = [sockets::loopback().unwrap(), sockets::loopback().unwrap()];
+        let program = Program::new(Command::new("/no/such/program"), Output::kept());
+
+        let error = program.listeners(&listeners).unwrap().spawn().err().unwrap();
+
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn passed_sockets_are_counted_and_stay_open_in_the_program_alone() {
+        let (first, second) = (sockets::loopback().unwrap(), sockets::loopback().unwrap());
+        let addresses = [first.local_addr().unwrap(), second.local_addr().unwrap()];
+        let (program, output) =
+            shell("echo $LISTEN_FDS ${LISTEN_PID-unset}; : <&3 <&4 && echo open; exec sleep 100");
+        let process = program.listeners([&first, &second]).unwrap().spawn().unwrap();
+        while output.lines().len() < 2 {
+            thread::yield_now();
+        }
+        assert_eq!(output.lines(), ["2 unset", "open"]);
+
+        drop((first, second));
+        for address in addresses {
+            TcpStream::connect(address).unwrap();
+        }
+        process.kill();
+        for address in addresses {
+            assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
+    fn killing_a_program_kills_what_it_started() {
+        let (program, output) = shell("setsid sleep 100 & echo $!; wait");
+        let process = program.spawn().unwrap();
+        while output.lines().is_empty() {
+            thread::yield_now();
+        }
+        let grandchild = output.lines()[0].parse().unwrap();
+        assert!(identity::is_running(grandchild));
+
+        process.kill();
+
+        assert!(!identity::is_running(grandchild));
+        assert!(process.status().is_some());
+    }
+
+    #[test]
+    fn a_program_that_ignores_the_polite_signal_is_killed() {
+        let (program, output) = shell("trap '' TERM; echo ready; while :; do sleep 0.02; done");
+        let process = program.spawn().unwrap();
+        while output.lines().is_empty() {
+            thread::yield_now();
+        }
+
+        assert!(!process.end(Signal::Terminate, Duration::from_millis(100)));
+        assert!(process.status().is_some());
+    }
+}

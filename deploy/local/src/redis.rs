@@ -143,6 +143,59 @@ fn major_version(line: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// Sends inline commands and returns the lines of the answer; nothing when it does not come in time.
+    fn ask(redis: &Redis, commands: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port())).unwrap();
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        stream.write_all(format!("{commands}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn state_survives_a_kill_and_a_cache_starts_empty() {
+        for (role, expected) in [(Role::State, vec!["$5", "value", "+OK"]), (Role::Cache, vec!["$-1", "+OK"])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let mut redis = Redis::temporary(role, folder.path()).unwrap();
+            let port = redis.port();
+            assert_eq!(ask(&redis, "SET key value"), ["+OK", "+OK"]);
+
+            redis.kill();
+            assert!(redis.process().is_none());
+            redis.start_again(START_LIMIT).unwrap();
+
+            assert_eq!(redis.port(), port);
+            assert_eq!(ask(&redis, "GET key"), expected);
+            assert!(redis.stop());
+        }
+    }
+
+    #[test]
+    fn a_paused_server_answers_nobody_until_it_is_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let redis = Redis::temporary(Role::Cache, folder.path()).unwrap();
+
+        redis.pause();
+        assert!(ask(&redis, "PING").is_empty());
+        redis.resume();
+        assert_eq!(ask(&redis, "PING"), ["+PONG", "+OK"]);
+    }
+
+    #[test]
+    fn a_server_that_cannot_start_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = sockets::loopback().unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let instance = Instance::open(Role::State, folder.path(), port, Output::kept()).unwrap();
+
+        let error = Redis::start(instance, START_LIMIT).err().unwrap().to_string();
+
+        assert!(error.contains("redis-state ended at start"), "{error}");
+        assert!(error.contains("Address already in use"), "{error}");
+    }
+
     #[test]
     fn the_major_version_is_read_from_redis_and_from_valkey() {
         assert_eq!(major_version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"), Some(7));

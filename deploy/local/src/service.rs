@@ -17,6 +17,9 @@ use crate::server::Server;
 /// How long the admin port may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_millis(250);
 
+/// More than any answer to a readiness check has, in bytes.
+const ANSWER_MAXIMUM: u64 = 64 * 1024;
+
 /// A service's replica. Started again, it serves on the same sockets.
 pub struct Service {
     name: String,
@@ -58,10 +61,13 @@ impl Service {
         let address = self.admin.local_addr().ok()?;
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).ok()?;
         stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-        let mut status_line = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut status_line).ok()?;
-        Some(String::from_utf8_lossy(&status_line).rsplit(' ').next()?.to_owned())
+        // One segment, so that a server which answers before it has read everything resets nothing.
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_MAXIMUM).read_to_end(&mut answer).ok()?;
+        let answer = String::from_utf8_lossy(&answer);
+        answer.strip_prefix("HTTP/1.1 ")?.split_whitespace().next().map(str::to_owned)
     }
 }
 
@@ -101,4 +107,33 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let binary = folder.context("this program is in no folder")?.join(name);
     anyhow::ensure!(binary.exists(), "{} is not built", binary.display());
     Ok(binary)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::sockets;
+
+    #[test]
+    fn a_service_is_ready_once_its_admin_port_says_200() {
+        let (listener, admin) = (sockets::loopback().unwrap(), sockets::loopback().unwrap());
+        let answering = admin.try_clone().unwrap();
+        answering.set_nonblocking(false).unwrap();
+        let service = Service::new("gateway-0", PathBuf::new(), listener, admin, Output::kept());
+
+        for (status, ready) in [("503 Service Unavailable", false), ("200 OK", true)] {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut client, _) = answering.accept().unwrap();
+                    let mut request = [0; 512];
+                    let read = client.read(&mut request).unwrap();
+                    assert!(request[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+                    write!(client, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+                });
+                assert_eq!(service.is_ready(0), ready);
+            });
+        }
+    }
 }

@@ -97,3 +97,40 @@ fn random_u16() -> io::Result<u16> {
     crate::random::fill(&mut bytes)?;
     Ok(u16::from_ne_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_told_with_who_has_it_and_what_to_change() {
+        let taken = loopback().unwrap();
+        let address = taken.local_addr().unwrap();
+
+        let claim = Claim { who: "gateway", flag: "gateway-port" };
+        let error = bind_shared(address, 1, claim).unwrap_err().to_string();
+
+        let expected = [
+            format!("port {} (for gateway)", address.port()),
+            "--gateway-port or GATEWAY_PORT".to_owned(),
+            format!("(pid {})", std::process::id()),
+        ];
+        for part in expected {
+            assert!(error.contains(&part), "{part} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn shared_sockets_have_one_port_and_queue_connections_of_their_own() {
+        let sockets = loopback_shared(3).unwrap();
+        let addresses: Vec<SocketAddr> = sockets.iter().map(|it| it.local_addr().unwrap()).collect();
+        assert!(addresses.iter().all(|it| *it == addresses[0]));
+
+        let clients: Vec<_> = (0..60).map(|_| std::net::TcpStream::connect(addresses[0]).unwrap()).collect();
+
+        let accepted = |socket: &TcpListener| std::iter::from_fn(|| socket.accept().ok()).count();
+        let counts: Vec<usize> = sockets.iter().map(accepted).collect();
+        assert_eq!(counts.iter().sum::<usize>(), clients.len());
+        assert!(counts.iter().filter(|count| **count > 0).count() > 1, "{counts:?}");
+    }
+}

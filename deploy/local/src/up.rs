@@ -90,7 +90,8 @@ fn replicas() -> clap::builder::RangedI64ValueParser<u16> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let folder = LocalFolder::take(&args.folder)?;
-    let mut supervisor = Supervisor::new(folder.pid_files()?)?;
+    let mut supervisor = Supervisor::new(folder.pid_files()?);
+    supervisor.obey_signals()?;
     packages::ensure()?;
     let result = start(&args, &folder, &mut supervisor, began).and_then(|()| supervisor.watch());
     let failed = result.as_ref().err().filter(|error| !error.is::<Interrupted>());

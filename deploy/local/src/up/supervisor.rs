@@ -79,12 +79,16 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Takes over the signals that end a program. One per process.
-    pub(super) fn new(pids: PidFiles) -> anyhow::Result<Self> {
+    pub(super) fn new(pids: PidFiles) -> Self {
         let (sender, events) = mpsc::channel();
-        let signals = sender.clone();
-        sys::catch_signals(move |_| drop(signals.send(Event::StopAsked)))?;
-        Ok(Self { workers: Vec::new(), pids, sender, events })
+        Self { workers: Vec::new(), pids, sender, events }
+    }
+
+    /// Takes over the signals that end a program: from now on they mean that the user wants to stop.
+    pub(super) fn obey_signals(&self) -> anyhow::Result<()> {
+        let sender = self.sender.clone();
+        sys::catch_signals(move |_| drop(sender.send(Event::StopAsked)))?;
+        Ok(())
     }
 
     /// Starts a server, to be kept running from now on.
@@ -296,3 +300,6 @@ impl Worker {
         self.process.iter().for_each(Process::kill);
     }
 }
+
+#[cfg(test)]
+mod tests;
