@@ -1,0 +1,102 @@
+//! What the gateway asks of auth-svc.
+
+use std::time::Duration;
+
+use chassis::call_stream::CallStream;
+use chassis::shutdown::Shutdown;
+use chassis::upstream::{Endpoints, Settings, Upstream};
+use proto::auth::v1::auth_service_client::AuthServiceClient;
+use proto::auth::v1::{
+    GetUserRequest, LoginRequest, LoginResponse, LogoutRequest, RegisterRequest, Session, User,
+    ValidateSessionRequest, ValidateSessionResponse, get_user_request,
+};
+use tokio::time::Instant;
+use tonic::Request;
+
+use crate::config::Bounds;
+use crate::problem::Problem;
+
+/// auth-svc, however many replicas it has.
+pub struct Auth {
+    upstream: Upstream,
+    client: AuthServiceClient<Upstream>,
+    sessions: CallStream<ValidateSessionRequest, ValidateSessionResponse>,
+    read_timeout: Duration,
+    write_timeout: Duration,
+}
+
+/// Whom a profile belongs to, or a user is.
+#[derive(Debug, Clone, Copy)]
+pub enum Key<'a> {
+    UserId(&'a str),
+    Username(&'a str),
+}
+
+impl Auth {
+    pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
+        let settings =
+            Settings { idempotent: &["/sallyport.auth.v1.AuthService/GetUser"], ..Settings::default() };
+        let upstream = Upstream::open("auth-svc", endpoints, settings, shutdown);
+        Self {
+            client: AuthServiceClient::new(upstream.clone()),
+            sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
+            upstream,
+            read_timeout: bounds.read_timeout(),
+            write_timeout: bounds.write_timeout(),
+        }
+    }
+
+    /// Tells whether any replica has answered since the start.
+    pub fn has_answered(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let upstream = self.upstream.clone();
+        move || upstream.answered()
+    }
+
+    /// # Errors
+    /// 401 when the token opens no session; 503 or 504 when nobody can tell.
+    pub async fn validate_session(&self, token: &str) -> Result<Session, Problem> {
+        let request = ValidateSessionRequest { token: token.to_owned() };
+        let answer = self.sessions.call(&request, Instant::now() + self.read_timeout).await?;
+        answer.session.ok_or_else(|| incomplete("ValidateSession"))
+    }
+
+    pub async fn register(&self, request: RegisterRequest) -> Result<User, Problem> {
+        let answer = self.client.clone().register(self.write(request)).await?;
+        answer.into_inner().user.ok_or_else(|| incomplete("Register"))
+    }
+
+    pub async fn login(&self, request: LoginRequest) -> Result<LoginResponse, Problem> {
+        Ok(self.client.clone().login(self.write(request)).await?.into_inner())
+    }
+
+    /// # Errors
+    /// 401 when the token opens no session, or none any more.
+    pub async fn logout(&self, token: &str) -> Result<(), Problem> {
+        let request = LogoutRequest { token: token.to_owned() };
+        self.client.clone().logout(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// 404 when there is no such user.
+    pub async fn user(&self, key: Key<'_>) -> Result<User, Problem> {
+        let key = match key {
+            Key::UserId(id) => get_user_request::Key::UserId(id.to_owned()),
+            Key::Username(name) => get_user_request::Key::Username(name.to_owned()),
+        };
+        let mut request = Request::new(GetUserRequest { key: Some(key) });
+        request.set_timeout(self.read_timeout);
+        let answer = self.client.clone().get_user(request).await?;
+        answer.into_inner().user.ok_or_else(|| incomplete("GetUser"))
+    }
+
+    fn write<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.write_timeout);
+        request
+    }
+}
+
+fn incomplete(method: &str) -> Problem {
+    Problem::internal(format!("auth-svc left the answer to {method} empty"))
+}

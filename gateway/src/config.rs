@@ -1,0 +1,128 @@
+//! Flags and environment of the gateway. Every field's comment is its reference; defaults that make sense together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::config::ServiceArgs;
+use chassis::redis::RedisUrl;
+use chassis::upstream::Endpoints;
+use clap::{Args as ClapArgs, Parser, ValueEnum};
+
+use crate::client_address::TrustedProxies;
+use crate::cross_site::Origin;
+use crate::limits::Quota;
+
+/// The REST gateway: HTTP in, gRPC out.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gateway", version)]
+pub struct Args {
+    /// Address and port of the REST interface, HTTP/1.1 and HTTP/2 without TLS.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Replicas of auth-svc: comma-separated `host:port`, or `dns:///name:port` that is resolved again and again.
+    #[arg(long, env = "AUTH_ENDPOINTS", default_value = "127.0.0.1:50051")]
+    pub auth_endpoints: Endpoints,
+    /// Replicas of profile-svc, likewise.
+    #[arg(long, env = "PROFILE_ENDPOINTS", default_value = "127.0.0.1:50151")]
+    pub profile_endpoints: Endpoints,
+    /// Redis that stands in for those that are not named apart.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:16380")]
+    pub redis_url: RedisUrl,
+    /// Redis for the rate limits, which may forget; `--redis-url` when it is not set.
+    #[arg(long, env = "CACHE_REDIS_URL")]
+    pub cache_redis_url: Option<RedisUrl>,
+    /// Proxies whose `Forwarded`, `X-Forwarded-For`, `X-Forwarded-Proto` and sampling decision are believed:
+    /// comma-separated addresses or networks, such as `10.0.0.0/8,::1`.
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
+    pub trusted_proxies: TrustedProxies,
+    /// Origins of other sites whose pages may call this API: comma-separated, such as `https://app.example.com`. None by default.
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<Origin>,
+    #[command(flatten)]
+    pub bounds: Bounds,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+impl Args {
+    /// The Redis that counts.
+    pub fn cache_redis_url(&self) -> &RedisUrl {
+        self.cache_redis_url.as_ref().unwrap_or(&self.redis_url)
+    }
+}
+
+/// How much and how long.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Bounds {
+    /// Bytes of a request's body; 413 beyond.
+    #[arg(long, env = "BODY_LIMIT_BYTES", default_value_t = 64 * 1024)]
+    pub body_limit_bytes: usize,
+    /// Milliseconds for the headers of a request to arrive; the connection is closed beyond.
+    #[arg(long, env = "HEADER_TIMEOUT_MS", default_value_t = 10_000)]
+    pub header_timeout_ms: u64,
+    /// Milliseconds for the body of a request to arrive; 408 beyond.
+    #[arg(long, env = "BODY_TIMEOUT_MS", default_value_t = 3_000)]
+    pub body_timeout_ms: u64,
+    /// Milliseconds for a whole request, whatever it waits for; 504 beyond.
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5_000)]
+    pub request_timeout_ms: u64,
+    /// Milliseconds for a session check and for each other upstream call that only reads.
+    #[arg(long, env = "READ_TIMEOUT_MS", default_value_t = 1_000)]
+    pub read_timeout_ms: u64,
+    /// Milliseconds for an upstream call that writes, the wait for a password hash included.
+    #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 3_000)]
+    pub write_timeout_ms: u64,
+}
+
+impl Bounds {
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.read_timeout_ms)
+    }
+
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+}
+
+/// Who may ask how often. A quota is written as requests per seconds: `10/60`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct LimitArgs {
+    /// Whether requests are limited at all.
+    #[arg(long, env = "RATE_LIMITS", value_enum, default_value_t = Switch::On)]
+    pub rate_limits: Switch,
+    /// Logins per client address that did not succeed.
+    #[arg(long, env = "LIMIT_LOGIN_IP", default_value = "10/60")]
+    pub limit_login_ip: Quota,
+    /// Logins per account that did not succeed, from wherever.
+    #[arg(long, env = "LIMIT_LOGIN_ACCOUNT", default_value = "10/60")]
+    pub limit_login_account: Quota,
+    /// Registrations per client address.
+    #[arg(long, env = "LIMIT_REGISTER_IP", default_value = "10/60")]
+    pub limit_register_ip: Quota,
+    /// Other requests per session, or per client address where there is no session.
+    #[arg(long, env = "LIMIT_API", default_value = "1000/60")]
+    pub limit_api: Quota,
+    /// First part of the names of the counters in Redis, for a Redis that is shared with others.
+    #[arg(long, env = "RATE_LIMIT_PREFIX", default_value = "rl:")]
+    pub rate_limit_prefix: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}

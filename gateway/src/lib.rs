@@ -1,0 +1,30 @@
+//! The REST gateway: HTTP in, gRPC out. It keeps nothing and decides nothing but who may ask how often.
+//!
+//! `router` lists every route, `middleware` what happens around each, `gate` who gets through; each route is a file in `routes`.
+//! `serve` puts it together.
+
+pub mod config;
+pub mod serve;
+
+mod app;
+mod auth;
+mod client_address;
+mod conditional;
+mod credentials;
+mod cross_site;
+mod gate;
+mod guard;
+mod json_body;
+mod limits;
+mod middleware;
+mod observe;
+mod openapi;
+mod problem;
+mod profile_change;
+mod profiles;
+mod reply;
+mod representation;
+mod response_headers;
+mod router;
+mod routes;
+mod username;

@@ -1,0 +1,131 @@
+//! The counters in Redis: a number with a time to live per policy, subject and window.
+//!
+//! Plain commands, for a script costs Redis twice as much. `PEXPIRE NX` goes with every count, so that no counter is left
+//! without an end. One key per call, so that the counters may be spread over a cluster.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chassis::redis::{Redis, RedisAway};
+use redis::{Pipeline, Script};
+
+use super::{Policy, Subject};
+
+/// Gives a unit back if the window in which it was counted is still that one. Refused requests were counted too, but hold no
+/// unit: what is above the quota is dropped first.
+const GIVE_BACK: &str = r"
+if redis.call('PEXPIRETIME', KEYS[1]) ~= tonumber(ARGV[1]) then return 0 end
+local quota = tonumber(ARGV[2])
+if tonumber(redis.call('GET', KEYS[1])) > quota then
+    redis.call('SET', KEYS[1], quota - 1, 'KEEPTTL')
+else
+    redis.call('DECR', KEYS[1])
+end
+return 1";
+
+/// A counter after one more request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Requests in this window, this one included.
+    pub used: u32,
+    pub resets_in: Duration,
+    /// The window's end in Redis time, milliseconds; names the window.
+    window_end: Option<i64>,
+}
+
+impl Count {
+    /// A count of which nothing can be given back by window.
+    pub fn without_window(used: u32, resets_in: Duration) -> Self {
+        Self { used, resets_in, window_end: None }
+    }
+}
+
+pub struct Store {
+    redis: Redis,
+    prefix: String,
+    give_back: Script,
+}
+
+impl Store {
+    pub fn new(redis: Redis, prefix: String) -> Self {
+        Self { redis, prefix, give_back: Script::new(GIVE_BACK) }
+    }
+
+    /// Counts a request that is never given back.
+    pub async fn count(&self, policy: &Policy, subject: Subject) -> Result<Count, RedisAway> {
+        let mut pipeline = redis::pipe();
+        self.add_count(&mut pipeline, policy, subject);
+        let (used, resets_in) = self.redis.pipeline("rate_limit.count", &pipeline).await?;
+        Ok(Count::without_window(clamped(used), remaining(resets_in, policy)))
+    }
+
+    /// Counts a request that may be given back. All at one moment, so that the count and the window's end belong together.
+    pub async fn count_returnable(&self, policy: &Policy, subject: Subject) -> Result<Count, RedisAway> {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        let key = self.add_count(&mut pipeline, policy, subject);
+        pipeline.cmd("PEXPIRETIME").arg(key);
+        let (used, resets_in, window_end) = self.redis.pipeline("rate_limit.count", &pipeline).await?;
+        Ok(Count {
+            used: clamped(used),
+            resets_in: remaining(resets_in, policy),
+            window_end: Some(window_end),
+        })
+    }
+
+    fn add_count(&self, pipeline: &mut Pipeline, policy: &Policy, subject: Subject) -> String {
+        let key = self.key(policy, subject);
+        let window = policy.quota.window.as_millis() as u64;
+        pipeline
+            .cmd("INCR")
+            .arg(&key)
+            .cmd("PEXPIRE")
+            .arg(&key)
+            .arg(window)
+            .arg("NX")
+            .ignore()
+            .cmd("PTTL")
+            .arg(&key);
+        key
+    }
+
+    pub async fn give_back(&self, policy: &Policy, subject: Subject, count: Count) {
+        let Some(window_end) = count.window_end else { return };
+        let mut invocation = self.give_back.key(self.key(policy, subject));
+        invocation.arg(window_end).arg(policy.quota.requests);
+        let outcome = self.redis.invoke::<()>("rate_limit.give_back", &invocation).await;
+        note_failure(outcome, "a unit was not given back");
+    }
+
+    pub async fn forget(&self, policy: &Policy, subject: Subject) {
+        let mut command = redis::cmd("UNLINK");
+        command.arg(self.key(policy, subject));
+        let outcome = self.redis.query::<()>("rate_limit.forget", &command).await;
+        note_failure(outcome, "a counter was not removed");
+    }
+
+    fn key(&self, policy: &Policy, subject: Subject) -> String {
+        let mut key = String::with_capacity(self.prefix.len() + policy.name.len() + 33);
+        key.push_str(&self.prefix);
+        key.push_str(policy.name);
+        key.push(':');
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{:032x}", u128::from_be_bytes(subject.0));
+        key
+    }
+}
+
+fn clamped(used: u64) -> u32 {
+    u32::try_from(used).unwrap_or(u32::MAX)
+}
+
+/// The rest of the window. A counter that ended between two commands is told as a whole window.
+fn remaining(millis: i64, policy: &Policy) -> Duration {
+    u64::try_from(millis).map_or(policy.quota.window, Duration::from_millis)
+}
+
+fn note_failure(outcome: Result<(), RedisAway>, what: &str) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "{what}");
+    }
+}

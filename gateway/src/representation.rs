@@ -1,0 +1,196 @@
+//! What clients see of a user, a session and a profile: the JSON documents, made from what the services say.
+
+use proto::auth::v1 as auth;
+use proto::profile::v1 as profile;
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use utoipa::ToSchema;
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User<'a> {
+    /// UUID.
+    #[schema(format = Uuid)]
+    id: &'a str,
+    #[schema(example = "ada")]
+    username: &'a str,
+    email: Option<&'a str>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a auth::User> for User<'a> {
+    fn from(user: &'a auth::User) -> Self {
+        Self {
+            id: &user.id,
+            username: &user.username,
+            email: user.email.as_deref(),
+            created_at: Timestamp::from(user.created_at.as_ref()),
+        }
+    }
+}
+
+/// A session. Its id names it, and opens nothing.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session<'a> {
+    id: &'a str,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    last_seen_at: Timestamp,
+    /// Seconds that the session lives if it is not used again.
+    expires_in: u64,
+}
+
+impl<'a> From<&'a auth::Session> for Session<'a> {
+    fn from(session: &'a auth::Session) -> Self {
+        Self {
+            id: &session.id,
+            created_at: Timestamp::from(session.created_at.as_ref()),
+            last_seen_at: Timestamp::from(session.last_seen_at.as_ref()),
+            expires_in: expires_in(session),
+        }
+    }
+}
+
+/// Whole seconds, rounded down: a client that comes in time is in time.
+pub fn expires_in(session: &auth::Session) -> u64 {
+    session.expires_in.as_ref().and_then(|duration| u64::try_from(duration.seconds).ok()).unwrap_or_default()
+}
+
+/// The own profile.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile<'a> {
+    /// The user's UUID.
+    #[schema(format = Uuid)]
+    id: &'a str,
+    #[schema(example = "ada")]
+    username: &'a str,
+    display_name: &'a str,
+    bio: &'a str,
+    /// BCP 47 language tag.
+    #[schema(example = "en-GB")]
+    locale: &'a str,
+    /// IANA time zone.
+    #[schema(example = "Europe/London")]
+    timezone: &'a str,
+    /// What the user may do. Read-only.
+    role: &'a str,
+    links: Vec<Link<'a>>,
+    avatar_url: Option<&'a str>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// Counts the changes, from 1.
+    version: u64,
+}
+
+/// A link on a profile.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Link<'a> {
+    label: &'a str,
+    #[schema(format = "uri")]
+    url: &'a str,
+}
+
+impl<'a> From<&'a profile::Profile> for Profile<'a> {
+    fn from(profile: &'a profile::Profile) -> Self {
+        Self {
+            id: &profile.user_id,
+            username: &profile.username,
+            display_name: &profile.display_name,
+            bio: &profile.bio,
+            locale: &profile.locale,
+            timezone: &profile.timezone,
+            role: &profile.role,
+            links: links(profile),
+            avatar_url: profile.avatar_url.as_deref(),
+            last_seen: profile.last_seen.as_ref().map(|time| Timestamp::from(Some(time))),
+            created_at: Timestamp::from(profile.created_at.as_ref()),
+            updated_at: Timestamp::from(profile.updated_at.as_ref()),
+            version: profile.version,
+        }
+    }
+}
+
+/// What everybody may see of a profile.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicProfile<'a> {
+    #[schema(example = "ada")]
+    username: &'a str,
+    display_name: &'a str,
+    bio: &'a str,
+    links: Vec<Link<'a>>,
+    avatar_url: Option<&'a str>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a profile::Profile> for PublicProfile<'a> {
+    fn from(profile: &'a profile::Profile) -> Self {
+        Self {
+            username: &profile.username,
+            display_name: &profile.display_name,
+            bio: &profile.bio,
+            links: links(profile),
+            avatar_url: profile.avatar_url.as_deref(),
+            created_at: Timestamp::from(profile.created_at.as_ref()),
+        }
+    }
+}
+
+fn links(profile: &profile::Profile) -> Vec<Link<'_>> {
+    profile.links.iter().map(|link| Link { label: &link.label, url: &link.url }).collect()
+}
+
+/// A point in time as JavaScript writes it: RFC 3339 in UTC, with milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp(OffsetDateTime);
+
+const FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const LENGTH: usize = "2026-01-31T12:34:56.789Z".len();
+
+impl From<Option<&prost_types::Timestamp>> for Timestamp {
+    /// What is missing or beyond all calendars is told as the epoch: never a reason to fail an answer.
+    fn from(timestamp: Option<&prost_types::Timestamp>) -> Self {
+        let time = timestamp.and_then(|time| {
+            let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+            OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()
+        });
+        Self(time.filter(|time| (0..=9999).contains(&time.year())).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0_u8; LENGTH];
+        let written =
+            self.0.format_into(&mut text.as_mut_slice(), FORMAT).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(std::str::from_utf8(&text[..written]).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_javascript_writes_them() {
+        let json = |seconds, nanos| {
+            serde_json::to_string(&Timestamp::from(Some(&prost_types::Timestamp { seconds, nanos }))).unwrap()
+        };
+        assert_eq!(json(1_767_225_599, 987_654_321), "\"2025-12-31T23:59:59.987Z\"");
+        assert_eq!(json(0, 0), "\"1970-01-01T00:00:00.000Z\"");
+        assert_eq!(json(i64::MAX, 0), "\"1970-01-01T00:00:00.000Z\"");
+    }
+}

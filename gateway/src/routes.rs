@@ -1,0 +1,10 @@
+//! One file per resource. Each route decodes, calls and encodes; it decides nothing.
+
+pub mod docs;
+pub mod health;
+pub mod login;
+pub mod logout;
+pub mod me;
+pub mod profile;
+pub mod public_profile;
+pub mod register;

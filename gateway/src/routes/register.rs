@@ -1,0 +1,85 @@
+//! `POST /v1/register`.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use proto::auth::v1::RegisterRequest;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::client_address::Client;
+use crate::json_body::{JsonBody, Members};
+use crate::limits::Subject;
+use crate::openapi::{ServiceProblems, TakesJson};
+use crate::problem::{Problem, ProblemDocument};
+use crate::reply;
+use crate::representation::User;
+
+/// What a new user tells.
+#[derive(ToSchema)]
+pub struct Registration {
+    /// 3 to 32 characters; unique whatever its case.
+    #[schema(example = "ada")]
+    pub username: String,
+    /// At least 15 characters, any of them.
+    #[schema(format = Password, example = "correct horse battery staple")]
+    pub password: String,
+    #[schema(format = "email")]
+    pub email: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Registered<'a> {
+    message: &'static str,
+    user: User<'a>,
+}
+
+/// Create an account.
+#[utoipa::path(post, path = "/v1/register", tag = "account", request_body = Registration, responses(
+    (status = 201, description = "The account exists.", body = Registered),
+    (status = 409, description = "The username is taken.", body = ProblemDocument, content_type = "application/problem+json"),
+    TakesJson, ServiceProblems,
+))]
+pub async fn register(State(app): State<App>, client: Client, JsonBody(members): JsonBody) -> Response {
+    let mut tally = app.limits.tally();
+    let outcome = async {
+        let registration = Registration::from_members(members)?;
+        tally.charge(&app.limits.register_ip, Subject::address(client.address)).await?;
+        match app.auth.register(registration.into()).await {
+            Ok(user) => {
+                app.profiles.create_eagerly(&user).await;
+                reply::json(
+                    StatusCode::CREATED,
+                    &Registered { message: "User registered.", user: User::from(&user) },
+                )
+            }
+            Err(problem) => {
+                if problem.is_unavailable() {
+                    tally.give_back().await;
+                }
+                Err(problem)
+            }
+        }
+    }
+    .await;
+    tally.stamp(outcome)
+}
+
+impl From<Registration> for RegisterRequest {
+    fn from(registration: Registration) -> Self {
+        let Registration { username, password, email } = registration;
+        Self { username, password, email }
+    }
+}
+
+impl Registration {
+    fn from_members(mut members: Members) -> Result<Self, Problem> {
+        let registration = Self {
+            username: members.required_string("username"),
+            password: members.required_string("password"),
+            email: members.optional_string("email"),
+        };
+        members.finish().map(|()| registration)
+    }
+}
