@@ -4,15 +4,36 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/debug/local
 
 .DEFAULT_GOAL := help
-.PHONY: help test sqlx-data
+.PHONY: help up reset test lint sqlx-data local
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make up GATEWAYS=2 AUTH=3 PROFILE=2 runs that many of each; LIMITS=off turns the rate limits off.'
 
-test: ## Run every test beside PostgreSQL and Redis servers of its own.
+up: ## Run everything on this machine until Ctrl-C.
+	cargo build --release --package gateway --package auth-svc --package profile-svc --package local
+	@$(TARGET)/release/local up
+
+reset: local ## Delete the data of `make up`.
+	@$(LOCAL) reset
+
+test: ## Run every test, beside PostgreSQL and Redis servers of its own.
 	cargo build --workspace --bins
-	$(LOCAL) with-servers -- cargo test --workspace
+	@$(LOCAL) install
+	$(LOCAL) with-servers -- cargo test --workspace --no-fail-fast
 
-sqlx-data: ## Write the query files again, after a query or a migration changed.
-	cargo build --quiet --package local
+lint: local ## Check format, lints, protocol files, query files and layers.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(LOCAL) check-layers
+	$(LOCAL) buf -- lint proto
+	@$(LOCAL) install
+	$(LOCAL) sqlx-data --check
+
+sqlx-data: local ## Write the query files again, after a query or a migration changed.
+	@$(LOCAL) install
 	$(LOCAL) sqlx-data
+
+local:
+	@cargo build --quiet --package local

@@ -4,8 +4,10 @@
 //! It starts programs and knows their ports, variables and readiness; it links against none of the services and
 //! speaks none of their protocols.
 
+pub mod buf;
 mod folder;
 pub mod identity;
+pub mod layers;
 pub mod output;
 pub mod packages;
 pub mod postgres;

@@ -19,18 +19,26 @@ enum Cli {
     WithServers(local::with_servers::Args),
     /// Write the query files that let the services compile without a database, or check them.
     SqlxData(local::sqlx_data::Args),
+    /// Hold the source to the architecture: who depends on whom, what a layer may name, how long a file may be.
+    CheckLayers(local::layers::Args),
+    /// Run buf, the linter of protocol files, fetching it when it is not on PATH.
+    Buf(local::buf::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Up(args) => local::up::run(args),
-        Cli::Reset(args) => local::reset::run(&args).map(|()| ExitCode::SUCCESS),
-        Cli::Install => local::packages::ensure().map(|()| ExitCode::SUCCESS),
-        Cli::WithServers(args) => local::with_servers::run(args),
-        Cli::SqlxData(args) => local::sqlx_data::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Reset(args) => local::reset::run(&args),
+        Cli::Install => local::packages::ensure(),
+        Cli::WithServers(args) => return local::with_servers::run(args).unwrap_or_else(failure),
+        Cli::SqlxData(args) => local::sqlx_data::run(&args),
+        Cli::CheckLayers(args) => local::layers::run(&args),
+        Cli::Buf(args) => local::buf::run(&args),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    done.map_or_else(failure, |()| ExitCode::SUCCESS)
+}
+
+fn failure(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

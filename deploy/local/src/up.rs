@@ -2,7 +2,6 @@
 //! started with which settings is in `plan`; keeping it running and stopping it is `supervisor`'s.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,19 +86,22 @@ fn replicas() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=64)
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Fails when something did not start, or did not stop in good order.
+pub fn run(args: Args) -> anyhow::Result<()> {
     let began = Instant::now();
     let folder = LocalFolder::take(&args.folder)?;
     let mut supervisor = Supervisor::new(folder.pid_files()?);
     supervisor.obey_signals()?;
     packages::ensure()?;
     let result = start(&args, &folder, &mut supervisor, began).and_then(|()| supervisor.watch());
-    let failed = result.as_ref().err().filter(|error| !error.is::<Interrupted>());
-    if let Some(error) = failed {
-        say(&format!("error: {error:#}"));
+    let result = result.or_else(|error| if error.is::<Interrupted>() { Ok(()) } else { Err(error) });
+    if result.is_err() {
+        say("Something failed; the reason is told at the end.");
     }
     let stopped_in_order = supervisor.stop();
-    Ok(if failed.is_none() && stopped_in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    result?;
+    anyhow::ensure!(stopped_in_order, "not everything stopped by itself");
+    Ok(())
 }
 
 fn start(

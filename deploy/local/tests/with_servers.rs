@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Prints where the servers are, and then stays.
-const TELL_AND_STAY: &str =
-    "echo $TEST_POSTGRES_URL; echo $TEST_STATE_REDIS_URL; echo $TEST_CACHE_REDIS_URL; sleep 100";
+/// Prints where the servers are, and stays until Ctrl-C. The trap matters: a shell that is about to start a program may
+/// otherwise swallow the signal.
+const TELL_AND_STAY: &str = "trap 'exit 130' INT; echo $TEST_POSTGRES_URL; echo $TEST_STATE_REDIS_URL; \
+                             echo $TEST_CACHE_REDIS_URL; while :; do sleep 0.05; done";
 
 fn with_servers(temporary: &Path, script: &str) -> anyhow::Result<(Process, Output)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
