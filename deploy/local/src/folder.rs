@@ -65,7 +65,7 @@ impl LocalFolder {
     /// PostgreSQL's data, in the folder unless its user could not reach it there.
     pub fn postgres(&self) -> anyhow::Result<PathBuf> {
         let inside = self.path.join("postgres");
-        let reached = Account::to_drop_to(&inside)?.is_none_or(|account| account.reaches(&inside));
+        let reached = Account::for_data_in(&inside)?.is_none_or(|account| account.reaches(&inside));
         if reached {
             return Ok(inside);
         }

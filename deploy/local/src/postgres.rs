@@ -83,7 +83,7 @@ impl Cluster {
                 });
             }
         };
-        let account = Account::to_drop_to(&data)?;
+        let account = Account::for_data_in(folder)?;
         let programs = Programs::for_data(version.as_deref())?;
         let mut cluster = Self {
             programs,

@@ -42,7 +42,7 @@ impl Servers {
 /// A new folder for temporary servers that PostgreSQL's user can reach.
 pub fn folder() -> anyhow::Result<TempDir> {
     let usual = std::env::temp_dir();
-    let reached = Account::to_drop_to(&usual)?.is_none_or(|account| account.reaches(&usual));
+    let reached = Account::for_new_data()?.is_none_or(|account| account.reaches(&usual));
     let parent = if reached { usual } else { PathBuf::from(REACHABLE_BY_ALL) };
     let folder = tempfile::Builder::new().prefix("sallyport-").tempdir_in(&parent);
     let folder = folder.with_context(|| format!("cannot create a folder in {}", parent.display()))?;

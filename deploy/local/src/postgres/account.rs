@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -21,17 +21,24 @@ pub struct Account {
 }
 
 impl Account {
-    /// The user to give root up for: the owner of `data` when that exists. `None` when we are not root.
-    pub fn to_drop_to(data: &Path) -> anyhow::Result<Option<Self>> {
+    /// The user to give root up for; `None` when we are not root.
+    pub fn for_new_data() -> anyhow::Result<Option<Self>> {
         if !sys::is_root() {
             return Ok(None);
         }
-        let owner = fs::metadata(data).ok().filter(|it| it.uid() != 0);
-        let owner = owner.map(|it| Self { uid: it.uid(), gid: it.gid() });
-        let account = owner.or_else(|| NAMES.into_iter().find_map(Self::named));
+        let account = NAMES.into_iter().find_map(Self::named);
         account
             .map(Some)
             .context("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
+    }
+
+    /// The user to run as over data that may exist in `folder` already: whoever it belongs to.
+    pub fn for_data_in(folder: &Path) -> anyhow::Result<Option<Self>> {
+        let owner = |path: PathBuf| fs::metadata(path).ok().filter(|it| it.uid() != 0);
+        match owner(folder.join("cluster")).or_else(|| owner(folder.to_owned())) {
+            Some(owner) if sys::is_root() => Ok(Some(Self { uid: owner.uid(), gid: owner.gid() })),
+            _ => Self::for_new_data(),
+        }
     }
 
     /// Lets that user, when one is needed, pass through `folder` without seeing what is in it.

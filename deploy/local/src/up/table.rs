@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Args;
 use super::supervisor::Row;
 
-/// The README's first request, so that pasting the line works on an empty database.
-const BODY: &str = r#"{"username":"ada","password":"correct horse battery"}"#;
+/// A user to register.
+const BODY: &str = r#"{"username":"ada","password":"correct horse battery staple"}"#;
 
 pub(super) fn render(rows: &[Row], args: &Args, took: Duration) -> String {
     let names = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
