@@ -1,6 +1,7 @@
 //! How a log line looks: one line per event, with the id of the trace that it belongs to.
 
 use std::fmt::{self, Write as _};
+use std::io::IsTerminal as _;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -16,7 +17,8 @@ pub(super) fn layer<S>(service: &'static str, human: bool) -> Box<dyn Layer<S> +
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let colours = std::io::stdout().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).log_internal_errors(false);
     if human { Box::new(layer.event_format(Human)) } else { Box::new(layer.event_format(Json { service })) }
 }
 
