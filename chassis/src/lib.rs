@@ -4,7 +4,7 @@
 //! Used by every service alike. It knows no business noun, and depends on no service and not on the wire contract.
 
 pub mod admin;
-// pub mod call_stream;
+pub mod call_stream;
 pub mod config;
 pub mod grpc;
 pub mod http;
@@ -19,7 +19,7 @@ pub mod shutdown;
 pub mod status;
 pub mod telemetry;
 pub mod trace;
-// pub mod upstream;
+pub mod upstream;
 
 /// About a tenth cheaper per request than the system's allocator, measured on the signed-in read.
 #[global_allocator]

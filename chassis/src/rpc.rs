@@ -113,7 +113,7 @@ fn server_span(method: &'static str) -> tracing::Span {
 }
 
 /// A span for a call that this process makes; nothing outside a sampled scope.
-pub fn client_span(method: &'static str, server_address: &str) -> tracing::Span {
+pub fn client_span(method: &'static str, server_address: &str, server_port: u16) -> tracing::Span {
     tracing::info_span!(
         "call",
         otel.name = method,
@@ -123,6 +123,7 @@ pub fn client_span(method: &'static str, server_address: &str) -> tracing::Span 
         rpc.method = method,
         rpc.response.status_code = tracing::field::Empty,
         server.address = server_address,
+        server.port = server_port,
     )
 }
 
