@@ -29,6 +29,10 @@ pub enum AuthError {
     SessionInvalid,
     #[error("there is no such user")]
     UserNotFound,
+    #[error("there is no such session")]
+    SessionNotFound,
+    #[error("the current password is wrong")]
+    WrongPassword,
     #[error("too many passwords are waiting to be checked; try again soon")]
     Capacity,
     #[error("the session store does not answer")]
@@ -99,6 +103,8 @@ impl AuthError {
             Self::InvalidCredentials => (Code::Unauthenticated, "INVALID_CREDENTIALS"),
             Self::SessionInvalid => (Code::Unauthenticated, "SESSION_INVALID"),
             Self::UserNotFound => (Code::NotFound, "USER_NOT_FOUND"),
+            Self::SessionNotFound => (Code::NotFound, "SESSION_NOT_FOUND"),
+            Self::WrongPassword => (Code::PermissionDenied, "WRONG_PASSWORD"),
             Self::Capacity => (Code::ResourceExhausted, "CAPACITY"),
             Self::SessionStoreAway(_) => (Code::Unavailable, "SESSION_STORE_UNAVAILABLE"),
             Self::DatabaseAway(_) => (Code::Unavailable, "DATABASE_UNAVAILABLE"),

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::AuthError;
 use crate::service::{AuthService, Login};
+use crate::session_clients::Client;
 use crate::sessions::Session;
 use crate::users::User;
 
@@ -47,9 +48,10 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
-        let pb::LoginRequest { username, password } = request.into_inner();
-        let Login { token, user, session } =
-            self.service.login(&username, &password).await.map_err(failed)?;
+        let pb::LoginRequest { username, password, client } = request.into_inner();
+        let client = decode_client(client);
+        let login = self.service.login(&username, &password, &client).await.map_err(failed)?;
+        let Login { token, user, session } = login;
         Ok(Response::new(pb::LoginResponse {
             token: token.encoded().to_owned(),
             user: Some(encode_user(user)),
@@ -105,6 +107,48 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         };
         Ok(Response::new(pb::GetUserResponse { user: Some(encode_user(user.map_err(failed)?)) }))
     }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        let sessions = self.service.list_sessions(&request.into_inner().user_id).await.map_err(failed)?;
+        let listed = sessions.into_iter().map(|(session, client)| pb::ListedSession {
+            session: Some(encode_session(&session)),
+            client: client.map(|Client { address, user_agent }| pb::Client { address, user_agent }),
+        });
+        Ok(Response::new(pb::ListSessionsResponse { sessions: listed.collect() }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<pb::EndSessionRequest>,
+    ) -> Result<Response<pb::EndSessionResponse>, Status> {
+        let pb::EndSessionRequest { user_id, session_id } = request.into_inner();
+        self.service.end_session(&user_id, &session_id).await.map_err(failed)?;
+        Ok(Response::new(pb::EndSessionResponse {}))
+    }
+
+    async fn end_sessions(
+        &self,
+        request: Request<pb::EndSessionsRequest>,
+    ) -> Result<Response<pb::EndSessionsResponse>, Status> {
+        let pb::EndSessionsRequest { user_id, kept_session_id } = request.into_inner();
+        let ended = self.service.end_sessions(&user_id, &kept_session_id).await.map_err(failed)?;
+        Ok(Response::new(pb::EndSessionsResponse { ended }))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        let pb::ChangePasswordRequest { user_id, current_password, new_password, kept_session_id } =
+            request.into_inner();
+        let changed =
+            self.service.change_password(&user_id, &current_password, &new_password, &kept_session_id);
+        changed.await.map_err(failed)?;
+        Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
 }
 
 /// One validation, unary or from a stream.
@@ -119,6 +163,10 @@ async fn validate_session(
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn failed(error: AuthError) -> Status {
     to_status(&error)
+}
+
+fn decode_client(client: Option<pb::Client>) -> Client {
+    client.map(|client| Client::new(&client.address, &client.user_agent)).unwrap_or_default()
 }
 
 fn encode_user(user: User) -> pb::User {

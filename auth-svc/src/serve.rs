@@ -9,7 +9,9 @@ use proto::auth::v1::auth_service_server::AuthServiceServer;
 use crate::config::Args;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
+use crate::revocations::Revocations;
 use crate::service::AuthService;
+use crate::session_clients::SessionClients;
 use crate::sessions::{Lifetimes, Sessions};
 use crate::user_cache::UserCache;
 use crate::users::Users;
@@ -54,11 +56,17 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
     admin.open(readiness.clone());
 
     let lifetimes = Lifetimes { idle: args.sessions.idle(), absolute: args.sessions.absolute() };
-    let users = Users::new(postgres);
+    let users = Users::new(postgres.clone());
+    let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
+    let session_clients = SessionClients::new(postgres.clone());
+    let revocations = Revocations::new(postgres, sessions.clone());
+    shutdown.spawn_background(revocations.clone().sweep(session_clients.clone(), lifetimes.absolute));
     let service = AuthService {
         user_cache: UserCache::new(cache, "user", users.clone(), &shutdown),
         users,
-        sessions: Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown),
+        sessions,
+        session_clients,
+        revocations,
         hasher: Hasher::start(hasher::Limits::from(args.passwords))?,
         password_min_length: args.passwords.password_min_length,
     };

@@ -7,8 +7,10 @@ use uuid::Uuid;
 use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
 use crate::password::Password;
+use crate::revocations::{Revocation, Revocations};
+use crate::session_clients::{Client, SessionClients};
 use crate::sessions::{Session, Sessions};
-use crate::token::SessionToken;
+use crate::token::{SessionId, SessionToken};
 use crate::user_cache::UserCache;
 use crate::username::Username;
 use crate::users::{Credentials, User, Users};
@@ -19,6 +21,8 @@ pub struct AuthService {
     pub users: Users,
     pub user_cache: UserCache,
     pub sessions: Sessions,
+    pub session_clients: SessionClients,
+    pub revocations: Revocations,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }
@@ -75,27 +79,27 @@ impl AuthService {
     /// password; Redis refuses one that it knows to be old; and Postgres, read again before the answer, takes the session back when
     /// the generation moved in between.
     #[tracing::instrument(skip_all)]
-    pub async fn login(&self, username: &str, password: &str) -> Result<Login, AuthError> {
+    pub async fn login(&self, username: &str, password: &str, client: &Client) -> Result<Login, AuthError> {
         let Credentials { user, generation, .. } = self.authenticate(username, password).await?;
-        let login = self.open_session(user, generation).await?;
+        let login = self.open_session(user, generation, client).await?;
         self.user_cache.warm(login.user.id);
         tracing::debug!(user = %login.user.id, session = %login.session.id, "logged in");
         Ok(login)
     }
 
     /// A session for credentials that were right when they were read with `generation`.
-    async fn open_session(&self, user: User, generation: i32) -> Result<Login, AuthError> {
+    async fn open_session(&self, user: User, generation: i32, client: &Client) -> Result<Login, AuthError> {
         let token = SessionToken::generate(user.id).map_err(|error| AuthError::Internal(Arc::new(error)))?;
         let session = self.sessions.create(&token, generation).await?.ok_or(AuthError::InvalidCredentials)?;
-        match self.users.generation(user.id).await {
+        match self.session_clients.insert(user.id, session.id, client).await {
             Ok(Some(current)) if current == generation => {}
             Ok(_) => {
-                self.sessions.take_back(user.id, session.id).await?;
+                self.sessions.end_by_id(user.id, session.id).await?;
                 return Err(AuthError::InvalidCredentials);
             }
             Err(away) => {
                 // Nobody was told the token, so nobody can use what may stay behind.
-                let _ = self.sessions.take_back(user.id, session.id).await;
+                let _ = self.sessions.end_by_id(user.id, session.id).await;
                 return Err(away);
             }
         }
@@ -134,9 +138,58 @@ impl AuthService {
         if self.sessions.end(&token).await? { Ok(token) } else { Err(AuthError::SessionInvalid) }
     }
 
+    /// The valid sessions of a user, the newest first, each with its client as far as it is known.
+    #[tracing::instrument(skip_all)]
+    pub async fn list_sessions(&self, user_id: &str) -> Result<Vec<(Session, Option<Client>)>, AuthError> {
+        let user_id = parse_user_id(user_id)?;
+        let sessions = self.sessions.list(user_id).await?;
+        // Which sessions there are can be told without the database, and matters more than where they came from.
+        let mut clients = self.session_clients.of_user(user_id).await.unwrap_or_default();
+        Ok(sessions.into_iter().map(|session| (session, clients.remove(&session.id))).collect())
+    }
+
+    #[tracing::instrument(skip_all)]
+    pub async fn end_session(&self, user_id: &str, id: &str) -> Result<(), AuthError> {
+        let user_id = parse_user_id(user_id)?;
+        let id = SessionId::parse(id).ok_or(AuthError::SessionNotFound)?;
+        if self.sessions.end_by_id(user_id, id).await? { Ok(()) } else { Err(AuthError::SessionNotFound) }
+    }
+
+    /// Ends all sessions of a user but the kept one; tells how many there were.
+    #[tracing::instrument(skip_all)]
+    pub async fn end_sessions(&self, user_id: &str, kept: &str) -> Result<u32, AuthError> {
+        let user_id = parse_user_id(user_id)?;
+        Ok(self.sessions.end_all(user_id, parse_kept(kept)?, None).await?)
+    }
+
+    /// Sets another password and ends all sessions but the kept one. What was in flight with the old password gets no
+    /// session.
+    #[tracing::instrument(skip_all)]
+    pub async fn change_password(
+        &self,
+        user_id: &str,
+        current: &str,
+        new: &str,
+        kept: &str,
+    ) -> Result<(), AuthError> {
+        let (user_id, kept) = (parse_user_id(user_id)?, parse_kept(kept)?);
+        let new = Password::parse_new(new, self.password_min_length).map_err(|violation| {
+            AuthError::InvalidFields(vec![Violation { field: "new_password", ..violation }])
+        })?;
+        let current = Password::parse_given(current).ok_or(AuthError::WrongPassword)?;
+        let credentials = self.users.credentials_by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;
+        if !self.hasher.verify(current, &credentials.password_hash).await? {
+            return Err(AuthError::WrongPassword);
+        }
+        let new_hash = self.hasher.hash(new).await?;
+        let changed = self.users.change_password(&credentials, &new_hash, kept).await?;
+        let generation = changed.ok_or(AuthError::WrongPassword)?;
+        self.revocations.carry_out(Revocation { user_id, generation, kept }).await
+    }
+
     #[tracing::instrument(skip_all)]
     pub async fn user_by_id(&self, id: &str) -> Result<User, AuthError> {
-        let id = Uuid::parse_str(id).map_err(|_| AuthError::UserNotFound)?;
+        let id = parse_user_id(id)?;
         self.user_cache.by_id(id).await?.ok_or(AuthError::UserNotFound)
     }
 
@@ -145,6 +198,18 @@ impl AuthService {
         let username = Username::parse(username).map_err(|_| AuthError::UserNotFound)?;
         self.users.by_username(&username).await?.ok_or(AuthError::UserNotFound)
     }
+}
+
+fn parse_user_id(text: &str) -> Result<Uuid, AuthError> {
+    Uuid::parse_str(text).map_err(|_| AuthError::UserNotFound)
+}
+
+/// The session that survives; empty: none.
+fn parse_kept(text: &str) -> Result<Option<SessionId>, AuthError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    SessionId::parse(text).map(Some).ok_or(AuthError::SessionNotFound)
 }
 
 fn parse_email(text: &str) -> Result<&str, Violation> {

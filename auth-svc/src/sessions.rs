@@ -37,6 +37,7 @@ struct Scripts {
     create: Script,
     renew: Script,
     end: Script,
+    end_all: Script,
 }
 
 impl Sessions {
@@ -45,6 +46,7 @@ impl Sessions {
             create: Script::new(include_str!("sessions/create.lua")),
             renew: Script::new(include_str!("sessions/renew.lua")),
             end: Script::new(include_str!("sessions/end.lua")),
+            end_all: Script::new(include_str!("sessions/end_all.lua")),
         };
         Self {
             redis,
@@ -107,21 +109,64 @@ impl Sessions {
         Ok(Some(session))
     }
 
-    /// Ends a session; tells whether it was valid until now. Once this has returned no replica accepts the token again.
+    /// Ends the session of a token; tells whether it was valid until now. Once this has returned no replica accepts the token
+    /// again.
     pub async fn end(&self, token: &SessionToken) -> Result<bool, RedisAway> {
         let digest = token.digest();
-        let mut end = self.scripts.end.key(layout::key(token.user_id()));
-        end.arg(&digest.id.0).arg(&digest.proof);
+        self.end_proven(token.user_id(), digest.id, &digest.proof).await
+    }
+
+    /// Ends a session of a user by its id, with the same promise.
+    pub async fn end_by_id(&self, user_id: Uuid, id: SessionId) -> Result<bool, RedisAway> {
+        self.end_proven(user_id, id, &[]).await
+    }
+
+    async fn end_proven(&self, user_id: Uuid, id: SessionId, proof: &[u8]) -> Result<bool, RedisAway> {
+        let mut end = self.scripts.end.key(layout::key(user_id));
+        end.arg(&id.0).arg(proof);
         end.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
         let ended: i64 = self.redis.invoke("session.end", &end).await?;
         Ok(ended == 1)
     }
 
-    /// Takes back a session that should not have been opened.
-    pub async fn take_back(&self, user_id: Uuid, id: SessionId) -> Result<(), RedisAway> {
-        let mut remove = redis::cmd("HDEL");
-        remove.arg(layout::key(user_id)).arg(&id.0);
-        self.redis.query("session.take_back", &remove).await
+    /// Ends all sessions of a user but `kept`, with the same promise; tells how many were valid until now. With a `generation`
+    /// logins of an earlier one are refused from now on, and an order that comes again or late ends nothing that is newer than
+    /// itself.
+    pub async fn end_all(
+        &self,
+        user_id: Uuid,
+        kept: Option<SessionId>,
+        generation: Option<i32>,
+    ) -> Result<u32, RedisAway> {
+        let mut end_all = self.scripts.end_all.key(layout::key(user_id));
+        end_all.arg(kept.as_ref().map_or(&[][..], |id| &id.0)).arg(generation.unwrap_or(0));
+        end_all.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
+        self.redis.invoke("session.end_all", &end_all).await
+    }
+
+    /// The valid sessions of a user, the newest first.
+    pub async fn list(&self, user_id: Uuid) -> Result<Vec<Session>, RedisAway> {
+        let mut read = redis::cmd("HGETALL");
+        read.arg(layout::key(user_id));
+        let link = self.redis.link().await?;
+        let fields: Vec<(Vec<u8>, Vec<u8>)> = link.query("session.list", &read).await?;
+        let now_ms = link.server_time_ms();
+        let generation = fields.iter().find_map(|(name, value)| {
+            (name == b"g").then(|| std::str::from_utf8(value).ok()?.parse::<i32>().ok()).flatten()
+        });
+        let mut sessions: Vec<_> = fields
+            .iter()
+            .filter_map(|(name, value)| {
+                let id = SessionId(name.as_slice().try_into().ok()?);
+                let stored =
+                    layout::Stored::decode(value).filter(|stored| Some(stored.generation) == generation)?;
+                let expires_in = self.lifetimes.left(stored.created_ms, stored.seen_ms, now_ms)?;
+                let (created_ms, seen_ms) = (stored.created_ms, stored.seen_ms);
+                Some(Session { id, user_id, created_ms, seen_ms, expires_in })
+            })
+            .collect();
+        sessions.sort_by_key(|session| std::cmp::Reverse(session.created_ms));
+        Ok(sessions)
     }
 
     /// One renewal a session at a time, and few at all: none is worth holding up a request or piling up for.

@@ -80,6 +80,14 @@ pub struct TokenDigest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub [u8; 16]);
 
+impl SessionId {
+    /// Reads what `Display` writes: 32 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok().map(|id| Self(id.into_bytes()))?;
+        (id.to_string() == text).then_some(id)
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -97,6 +105,15 @@ mod tests {
         assert_eq!(SessionToken::parse(token.encoded()), Some(token.clone()));
         assert_eq!(token.user_id(), user);
         assert_ne!(token, SessionToken::generate(user).unwrap());
+    }
+
+    #[test]
+    fn a_session_id_survives_the_round_trip_in_one_spelling_alone() {
+        let id = SessionToken::generate(Uuid::now_v7()).unwrap().digest().id;
+        assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+        for text in ["", "0", "0123456789ABCDEF0123456789ABCDEF", "01234567-89ab-cdef-0123-456789abcdef"] {
+            assert_eq!(SessionId::parse(text), None, "{text}");
+        }
     }
 
     #[test]

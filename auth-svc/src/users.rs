@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::AuthError;
+use crate::token::SessionId;
 use crate::username::Username;
 
 /// What others may know of a user.
@@ -100,12 +101,53 @@ impl Users {
         }))
     }
 
-    /// The session generation as it is now; `None` when the user is gone.
-    pub async fn generation(&self, id: Uuid) -> Result<Option<i32>, AuthError> {
-        let generation = self.postgres.run("users.generation", async |connection| {
-            sqlx::query_scalar!("SELECT session_generation FROM users WHERE id = $1", id)
-                .fetch_optional(connection)
-                .await
+    pub async fn credentials_by_id(&self, id: Uuid) -> Result<Option<Credentials>, AuthError> {
+        let row = self.postgres.run("users.credentials_by_id", async |connection| {
+            sqlx::query!(
+                "SELECT id, username, email, created_at, password_hash, session_generation
+                 FROM users WHERE id = $1",
+                id
+            )
+            .fetch_optional(connection)
+            .await
+        });
+        Ok(row.await?.map(|row| Credentials {
+            user: User { id: row.id, username: row.username, email: row.email, created_at: row.created_at },
+            password_hash: row.password_hash,
+            generation: row.session_generation,
+        }))
+    }
+
+    /// Sets another password, moves the session generation on, and orders the end of all sessions but `kept`, at once. `None`
+    /// when the credentials are no longer those that were read before.
+    pub async fn change_password(
+        &self,
+        read: &Credentials,
+        new_hash: &str,
+        kept: Option<SessionId>,
+    ) -> Result<Option<i32>, AuthError> {
+        let (id, generation, old_hash) = (read.user.id, read.generation, read.password_hash.as_str());
+        let kept = kept.map(|id| id.0.to_vec());
+        let generation = self.postgres.run("users.change_password", async |connection| {
+            sqlx::query_scalar!(
+                "WITH changed AS (
+                     UPDATE users SET password_hash = $4, session_generation = session_generation + 1
+                     WHERE id = $1 AND session_generation = $2 AND password_hash = $3
+                     RETURNING id, session_generation
+                 )
+                 INSERT INTO session_revocations (user_id, generation, kept_session_id)
+                 SELECT id, session_generation, $5 FROM changed
+                 ON CONFLICT (user_id) DO UPDATE
+                 SET generation = excluded.generation, kept_session_id = excluded.kept_session_id
+                 RETURNING generation",
+                id,
+                generation,
+                old_hash,
+                new_hash,
+                kept
+            )
+            .fetch_optional(connection)
+            .await
         });
         Ok(generation.await?)
     }

@@ -41,22 +41,29 @@ async fn bench() -> Bench {
     let cache = Redis::open(&server("TEST_CACHE_REDIS_URL").parse().unwrap(), "cache", &shutdown);
     let lifetimes = Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
     let users = Users::new(postgres.clone());
+    let sessions = Sessions::new(state, lifetimes, 50, &shutdown);
     let limits = hasher::Limits { threads: 1, queue: 64, deadline: Duration::from_secs(60), niceness: 0 };
     let service = AuthService {
         user_cache: UserCache::new(cache, &database, users.clone(), &shutdown),
         users,
-        sessions: Sessions::new(state, lifetimes, 50, &shutdown),
+        revocations: Revocations::new(postgres.clone(), sessions.clone()),
+        session_clients: SessionClients::new(postgres.clone()),
+        sessions,
         hasher: Hasher::start(limits).unwrap(),
         password_min_length: 15,
     };
     Bench { service, postgres, _shutdown: shutdown }
 }
 
+fn client() -> Client {
+    Client::new("192.0.2.1", "a browser")
+}
+
 #[tokio::test]
 async fn a_user_registers_logs_in_and_out() {
     let Bench { service, .. } = bench().await;
     let user = service.register("Alice", PASSWORD, Some("alice@example.org")).await.unwrap();
-    let login = service.login("alice", PASSWORD).await.unwrap();
+    let login = service.login("alice", PASSWORD, &client()).await.unwrap();
     assert_eq!(login.user, user);
     let session = service.validate(login.token.encoded()).await.unwrap();
     assert_eq!((session.user_id, session.id), (user.id, login.session.id));
@@ -104,7 +111,7 @@ async fn login_does_not_reveal_whether_the_username_exists() {
         ("alice", ""),
         ("alice", too_long.as_str()),
     ] {
-        let error = service.login(username, password).await.err().unwrap();
+        let error = service.login(username, password, &client()).await.err().unwrap();
         assert!(matches!(error, AuthError::InvalidCredentials), "{username}: {error}");
     }
 }
@@ -123,9 +130,9 @@ async fn a_login_that_verified_old_credentials_gets_no_session() {
         })
         .await
         .unwrap();
-    let outcome = service.open_session(stale.user, stale.generation).await;
+    let outcome = service.open_session(stale.user, stale.generation, &client()).await;
     assert!(matches!(outcome.err(), Some(AuthError::InvalidCredentials)));
-    let login = service.login("alice", PASSWORD).await.unwrap();
+    let login = service.login("alice", PASSWORD, &client()).await.unwrap();
     assert_eq!(service.validate(login.token.encoded()).await.unwrap().user_id, user.id);
 }
 
@@ -147,4 +154,104 @@ fn only_what_can_be_an_address_is_taken_for_one() {
     for invalid in ["", "@example.org", "a@", "a@nodot", "a b@example.org", "a@.org", "a@example.", "plain"] {
         assert!(parse_email(invalid).is_err(), "{invalid}");
     }
+}
+
+#[tokio::test]
+async fn the_list_is_the_sessions_that_authenticate_with_their_clients() {
+    let Bench { service, .. } = bench().await;
+    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let id = user.id.to_string();
+    let first = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let second = service.login("alice", PASSWORD, &Client::new("2001:db8::1", "curl")).await.unwrap();
+    let listed = service.list_sessions(&id).await.unwrap();
+    let seen: Vec<_> =
+        listed.iter().map(|(session, client)| (session.id, client.clone().unwrap().address)).collect();
+    assert!(seen.contains(&(first.session.id, "192.0.2.1".into())), "{seen:?}");
+    assert!(seen.contains(&(second.session.id, "2001:db8::1".into())), "{seen:?}");
+
+    service.end_session(&id, &first.session.id.to_string()).await.unwrap();
+    assert!(matches!(service.validate(first.token.encoded()).await, Err(AuthError::SessionInvalid)));
+    let again = service.end_session(&id, &first.session.id.to_string()).await;
+    assert!(matches!(again, Err(AuthError::SessionNotFound)));
+    let listed = service.list_sessions(&id).await.unwrap();
+    assert_eq!(listed.iter().map(|(session, _)| session.id).collect::<Vec<_>>(), [second.session.id]);
+}
+
+#[tokio::test]
+async fn all_others_end_or_all_of_them() {
+    let Bench { service, .. } = bench().await;
+    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let id = user.id.to_string();
+    let mut logins = Vec::new();
+    for _ in 0..3 {
+        logins.push(service.login("alice", PASSWORD, &client()).await.unwrap());
+    }
+    let kept = &logins[1];
+    assert_eq!(service.end_sessions(&id, &kept.session.id.to_string()).await.unwrap(), 2);
+    for login in &logins {
+        let valid = service.validate(login.token.encoded()).await.is_ok();
+        assert_eq!(valid, login.session.id == kept.session.id);
+    }
+    assert_eq!(service.end_sessions(&id, "").await.unwrap(), 1);
+    assert!(service.validate(kept.token.encoded()).await.is_err());
+    assert!(service.list_sessions(&id).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_password_change_ends_every_other_session_and_the_old_password() {
+    const NEW: &str = "an even better passphrase";
+    let Bench { service, .. } = bench().await;
+    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let id = user.id.to_string();
+    let (kept, other) = (
+        service.login("alice", PASSWORD, &client()).await.unwrap(),
+        service.login("alice", PASSWORD, &client()).await.unwrap(),
+    );
+    let kept_id = kept.session.id.to_string();
+    let wrong = service.change_password(&id, "not my password", NEW, &kept_id).await;
+    assert!(matches!(wrong, Err(AuthError::WrongPassword)));
+    assert!(matches!(
+        service.change_password(&id, PASSWORD, "short", &kept_id).await,
+        Err(AuthError::InvalidFields(_))
+    ));
+    assert!(service.validate(other.token.encoded()).await.is_ok(), "nothing has happened yet");
+
+    service.change_password(&id, PASSWORD, NEW, &kept_id).await.unwrap();
+    assert!(service.validate(kept.token.encoded()).await.is_ok());
+    assert!(service.validate(other.token.encoded()).await.is_err());
+    assert!(service.login("alice", PASSWORD, &client()).await.is_err());
+    let new = service.login("alice", NEW, &client()).await.unwrap();
+    assert!(service.validate(new.token.encoded()).await.is_ok());
+    assert!(
+        service.validate(kept.token.encoded()).await.is_ok(),
+        "a login of the new generation ends nobody"
+    );
+}
+
+#[tokio::test]
+async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
+    let Bench { service, postgres, .. } = bench().await;
+    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let old = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let read = service.users.credentials_by_id(user.id).await.unwrap().unwrap();
+    // The password changed, and Redis was not there to be told.
+    let generation = service.users.change_password(&read, &read.password_hash, None).await.unwrap().unwrap();
+    assert!(service.validate(old.token.encoded()).await.is_ok());
+    let lifetime = Duration::from_secs(86_400);
+    let sweep = service.revocations.clone().sweep(SessionClients::new(postgres), lifetime);
+    let ended = async {
+        while service.validate(old.token.encoded()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = sweep => unreachable!("it goes on"),
+        () = ended => {}
+    }
+    let new = service.login("alice", PASSWORD, &client()).await.unwrap();
+    service.revocations.carry_out(Revocation { user_id: user.id, generation, kept: None }).await.unwrap();
+    assert!(
+        service.validate(new.token.encoded()).await.is_ok(),
+        "the same order again ends nothing that came after it"
+    );
 }

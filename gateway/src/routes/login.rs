@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
-use http::header::SET_COOKIE;
-use proto::auth::v1::{LoginRequest, LoginResponse};
+use http::header::{SET_COOKIE, USER_AGENT};
+use http::{HeaderMap, StatusCode};
+use proto::auth::v1::{self as auth, LoginRequest, LoginResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::client_address::Client;
+use crate::client_address::{Client, UserAgent};
 use crate::credentials;
 use crate::json_body::{JsonBody, Members};
 use crate::limits::{Subject, Tally};
@@ -59,15 +59,21 @@ pub(crate) struct LoggedIn<'a> {
         content_type = "application/problem+json"),
     TakesJson, ServiceProblems,
 ))]
-pub async fn login(State(app): State<App>, client: Client, JsonBody(members): JsonBody) -> Response {
+pub async fn login(
+    State(app): State<App>,
+    client: Client,
+    headers: HeaderMap,
+    JsonBody(members): JsonBody,
+) -> Response {
     let mut tally = app.limits.tally();
-    let outcome = sign_in(&app, &client, members, &mut tally).await;
+    let outcome = sign_in(&app, &client, &headers, members, &mut tally).await;
     tally.stamp(outcome)
 }
 
 async fn sign_in<'a>(
     app: &'a App,
     client: &Client,
+    headers: &HeaderMap,
     members: Members,
     tally: &mut Tally<'a>,
 ) -> Result<Response, Problem> {
@@ -82,7 +88,16 @@ async fn sign_in<'a>(
     }
     tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
     tally.charge(&app.limits.login_account, Subject::account(&credentials.username)).await?;
-    let request = LoginRequest { username: credentials.username, password: credentials.password };
+    let user_agent =
+        headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    let request = LoginRequest {
+        username: credentials.username,
+        password: credentials.password,
+        client: Some(proto::auth::v1::Client {
+            address: client.address.to_string(),
+            user_agent: user_agent.unwrap_or_default(),
+        }),
+    };
     let outcome = app.auth.login(request).await;
     // Only guesses count. An outage is nobody's guess.
     if outcome.as_ref().err().is_none_or(Problem::is_unavailable) {

@@ -1,0 +1,97 @@
+//! Ends of sessions that are ordered in Postgres, in the transaction of their cause, and carried out in Redis.
+//!
+//! Whoever caused one carries it out before answering. When Redis does not answer at that moment the caller is told so, and
+//! the order stays: every replica looks now and then for orders that stayed, and carries them out. Doing one twice, or late, ends nothing
+//! that is newer than the order.
+
+use std::time::Duration;
+
+use chassis::postgres::Postgres;
+use uuid::Uuid;
+
+use crate::error::AuthError;
+use crate::session_clients::SessionClients;
+use crate::sessions::Sessions;
+use crate::token::SessionId;
+
+/// How often a replica looks for orders that stayed, give or take a half.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a replica forgets the clients of sessions that are long over, in sweeps.
+const SWEEPS_PER_CLEANING: u32 = 1200;
+const BATCH: i64 = 100;
+
+/// One order: all sessions of a user end, but the kept one, and those of earlier generations are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocation {
+    pub user_id: Uuid,
+    pub generation: i32,
+    pub kept: Option<SessionId>,
+}
+
+/// The orders, and the store that they are carried out in.
+#[derive(Clone)]
+pub struct Revocations {
+    postgres: Postgres,
+    sessions: Sessions,
+}
+
+impl Revocations {
+    pub fn new(postgres: Postgres, sessions: Sessions) -> Self {
+        Self { postgres, sessions }
+    }
+
+    /// Carries out an order, and strikes it off.
+    ///
+    /// # Errors
+    /// Redis does not answer: the order stays. That it cannot be struck off is no error, for it can be carried out again.
+    pub async fn carry_out(&self, order: Revocation) -> Result<(), AuthError> {
+        let Revocation { user_id, generation, kept } = order;
+        self.sessions.end_all(user_id, kept, Some(generation)).await?;
+        let struck_off = self.postgres.run("revocations.strike_off", async |connection| {
+            sqlx::query!(
+                "DELETE FROM session_revocations WHERE user_id = $1 AND generation = $2",
+                user_id,
+                generation
+            )
+            .execute(connection)
+            .await
+        });
+        if let Err(error) = struck_off.await {
+            tracing::debug!(%error, "revocation stays to be done again");
+        }
+        Ok(())
+    }
+
+    async fn pending(&self) -> Result<Vec<Revocation>, AuthError> {
+        let rows = self.postgres.run("revocations.pending", async |connection| {
+            sqlx::query!(
+                "SELECT user_id, generation, kept_session_id FROM session_revocations LIMIT $1",
+                BATCH
+            )
+            .fetch_all(connection)
+            .await
+        });
+        let orders = rows.await?.into_iter().map(|row| Revocation {
+            user_id: row.user_id,
+            generation: row.generation,
+            kept: row.kept_session_id.and_then(|id| Some(SessionId(id.try_into().ok()?))),
+        });
+        Ok(orders.collect())
+    }
+
+    /// Carries out what stayed, for as long as the process runs.
+    pub async fn sweep(self, clients: SessionClients, longest_session: Duration) {
+        for sweep in 0_u32.. {
+            tokio::time::sleep(SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64())).await;
+            if sweep % SWEEPS_PER_CLEANING == 0 {
+                let _ = clients.forget_older_than(longest_session).await;
+            }
+            // Failures are told by those who wait for an answer; here there is another sweep.
+            for order in self.pending().await.unwrap_or_default() {
+                if self.carry_out(order).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}

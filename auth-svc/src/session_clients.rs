@@ -1,0 +1,101 @@
+//! Where sessions were opened from, in Postgres. It never decides whether a session is valid.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chassis::postgres::Postgres;
+use uuid::Uuid;
+
+use crate::error::AuthError;
+use crate::token::SessionId;
+
+const USER_AGENT_MAX_CHARS: usize = 256;
+/// The longest textual IPv6 address, with a zone.
+const ADDRESS_MAX_CHARS: usize = 64;
+
+/// The other end of a session, as it was at the login.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Client {
+    pub address: String,
+    pub user_agent: String,
+}
+
+impl Client {
+    /// Cuts what is too long, and drops what Postgres cannot store.
+    pub fn new(address: &str, user_agent: &str) -> Self {
+        let clean = |text: &str, max| text.chars().filter(|c| !c.is_control()).take(max).collect();
+        Self {
+            address: clean(address, ADDRESS_MAX_CHARS),
+            user_agent: clean(user_agent, USER_AGENT_MAX_CHARS),
+        }
+    }
+}
+
+/// The store of sessions' clients.
+#[derive(Debug, Clone)]
+pub struct SessionClients {
+    postgres: Postgres,
+}
+
+impl SessionClients {
+    pub fn new(postgres: Postgres) -> Self {
+        Self { postgres }
+    }
+
+    /// Notes the client of a session that has just been opened, and tells the user's session generation as it is now; `None`
+    /// when the user is gone.
+    pub async fn insert(
+        &self,
+        user_id: Uuid,
+        id: SessionId,
+        client: &Client,
+    ) -> Result<Option<i32>, AuthError> {
+        let inserted = self.postgres.run("session_clients.insert", async |connection| {
+            sqlx::query_scalar!(
+                "WITH opened AS (
+                     INSERT INTO session_clients (session_id, user_id, address, user_agent)
+                     SELECT $2, id, $3, $4 FROM users WHERE id = $1
+                 )
+                 SELECT session_generation FROM users WHERE id = $1",
+                user_id,
+                &id.0[..],
+                client.address,
+                client.user_agent
+            )
+            .fetch_optional(connection)
+            .await
+        });
+        Ok(inserted.await?)
+    }
+
+    /// The clients of a user's sessions, valid or not.
+    pub async fn of_user(&self, user_id: Uuid) -> Result<HashMap<SessionId, Client>, AuthError> {
+        let rows = self.postgres.run("session_clients.of_user", async |connection| {
+            sqlx::query!(
+                "SELECT session_id, address, user_agent FROM session_clients WHERE user_id = $1",
+                user_id
+            )
+            .fetch_all(connection)
+            .await
+        });
+        let clients = rows.await?.into_iter().filter_map(|row| {
+            let id = SessionId(row.session_id.try_into().ok()?);
+            Some((id, Client { address: row.address, user_agent: row.user_agent }))
+        });
+        Ok(clients.collect())
+    }
+
+    /// Forgets the clients of sessions that were opened longer ago than any session lives.
+    pub async fn forget_older_than(&self, lifetime: Duration) -> Result<u64, AuthError> {
+        let seconds = lifetime.as_secs_f64();
+        let forgotten = self.postgres.run("session_clients.forget", async |connection| {
+            sqlx::query!(
+                "DELETE FROM session_clients WHERE opened_at < now() - make_interval(secs => $1)",
+                seconds
+            )
+            .execute(connection)
+            .await
+        });
+        Ok(forgotten.await?.rows_affected())
+    }
+}
