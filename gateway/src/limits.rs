@@ -10,7 +10,7 @@ use http::HeaderValue;
 use metrics::Counter;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{LimitArgs, Switch};
+use crate::config::LimitArgs;
 
 mod local;
 mod quota;
@@ -30,9 +30,9 @@ pub struct Limits {
     pub login_account: Policy,
     pub register_ip: Policy,
     pub api: Policy,
-    store: Store,
+    /// None: the limits are off.
+    store: Option<Store>,
     local: LocalCounters,
-    enabled: bool,
 }
 
 /// One named limit.
@@ -136,16 +136,16 @@ impl Charge<'_> {
 }
 
 impl Limits {
-    pub fn new(args: &LimitArgs, redis: Redis) -> Self {
+    /// Without a Redis there are no limits.
+    pub fn new(args: &LimitArgs, redis: Option<Redis>) -> Self {
         let policy = Policy::new;
         Self {
             login_ip: policy("login-ip", args.limit_login_ip, WhenStoreIsAway::CountAlone),
             login_account: policy("login-account", args.limit_login_account, WhenStoreIsAway::CountAlone),
             register_ip: policy("register-ip", args.limit_register_ip, WhenStoreIsAway::CountAlone),
             api: policy("api", args.limit_api, WhenStoreIsAway::Open),
-            store: Store::new(redis, args.rate_limit_prefix.clone()),
+            store: redis.map(|redis| Store::new(redis, args.rate_limit_prefix.clone())),
             local: LocalCounters::default(),
-            enabled: args.rate_limits == Switch::On,
         }
     }
 
@@ -168,12 +168,10 @@ impl Limits {
     }
 
     async fn outcome(&self, policy: &Policy, subject: Subject) -> Outcome {
-        if !self.enabled {
-            return Outcome::Unchecked;
-        }
+        let Some(store) = &self.store else { return Outcome::Unchecked };
         let counted = match policy.when_store_is_away {
-            WhenStoreIsAway::Open => self.store.count(policy, subject).await,
-            WhenStoreIsAway::CountAlone => self.store.count_returnable(policy, subject).await,
+            WhenStoreIsAway::Open => store.count(policy, subject).await,
+            WhenStoreIsAway::CountAlone => store.count_returnable(policy, subject).await,
         };
         match (counted, policy.when_store_is_away) {
             (Ok(count), _) => Outcome::Shared(count),
@@ -187,23 +185,26 @@ impl Limits {
 
     /// Takes a unit back out of the window in which it was counted. Best effort: at worst the client waits for the next window.
     async fn give_back(&self, charge: &mut Charge<'_>) {
-        match &mut charge.outcome {
+        let count = match &mut charge.outcome {
             Outcome::Shared(count) => {
-                self.store.give_back(charge.policy, charge.subject, *count).await;
-                count.used -= 1;
+                if let Some(store) = &self.store {
+                    store.give_back(charge.policy, charge.subject, *count).await;
+                }
+                count
             }
             Outcome::Alone { quota, count } => {
                 self.local.give_back(charge.policy.name, charge.subject, *quota);
-                count.used -= 1;
+                count
             }
-            Outcome::Unchecked => {}
-        }
+            Outcome::Unchecked => return,
+        };
+        count.used = count.used.saturating_sub(1);
     }
 
     /// Removes a counter that should never have begun.
     async fn forget(&self, charge: &Charge<'_>) {
-        if let Outcome::Shared(_) = charge.outcome {
-            self.store.forget(charge.policy, charge.subject).await;
+        if let (Outcome::Shared(_), Some(store)) = (&charge.outcome, &self.store) {
+            store.forget(charge.policy, charge.subject).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use chassis::shutdown::Shutdown;
 
 use crate::app::{App, Services, Settings};
 use crate::auth::Auth;
-use crate::config::Args;
+use crate::config::{Args, Switch};
 use crate::limits::Limits;
 use crate::observe::RouteDurations;
 use crate::profiles::Profiles;
@@ -39,15 +39,14 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
 fn build(args: &Args, shutdown: &Shutdown) -> App {
     let auth = Auth::open(args.auth_endpoints.clone(), &args.bounds, shutdown);
     let profiles = Profiles::open(args.profile_endpoints.clone(), &args.bounds, shutdown);
-    let cache = Redis::open(args.cache_redis_url(), "cache", shutdown);
-    let readiness = Readiness::new(
-        shutdown,
-        vec![
-            ("auth-svc", Box::new(auth.has_answered())),
-            ("profile-svc", Box::new(profiles.has_answered())),
-            ("redis", Box::new(had_its_chance(&cache))),
-        ],
-    );
+    let mut checks: Vec<(_, Box<dyn Fn() -> bool + Send + Sync>)> =
+        vec![("auth-svc", Box::new(auth.has_answered())), ("profile-svc", Box::new(profiles.has_answered()))];
+    let counting = args.limits.rate_limits == Switch::On;
+    let cache = counting.then(|| Redis::open(args.cache_redis_url(), "cache", shutdown));
+    if let Some(cache) = &cache {
+        checks.push(("redis", Box::new(had_its_chance(cache))));
+    }
+    let readiness = Readiness::new(shutdown, checks);
     App::new(Services {
         auth,
         profiles,

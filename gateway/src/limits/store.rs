@@ -129,3 +129,66 @@ fn note_failure(outcome: Result<(), RedisAway>, what: &str) {
         tracing::debug!(%error, "{what}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chassis::shutdown::Shutdown;
+
+    use super::*;
+    use crate::limits::WhenStoreIsAway;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how `local with-servers` tells tests where its servers are"
+    )]
+    fn store() -> Store {
+        let url = std::env::var("TEST_CACHE_REDIS_URL").expect("run with: local with-servers -- cargo test");
+        let redis = Redis::open(&url.parse().unwrap(), "test", &Shutdown::new());
+        Store::new(redis, format!("test:{}:", uuid::Uuid::new_v4()))
+    }
+
+    fn policy(quota: &str) -> Policy {
+        Policy::new("test", quota.parse().unwrap(), WhenStoreIsAway::CountAlone)
+    }
+
+    #[tokio::test]
+    async fn a_unit_is_not_given_back_to_a_later_window() {
+        let (store, policy, subject) = (store(), policy("5/1"), Subject::token("t"));
+        let old = store.count_returnable(&policy, subject).await.unwrap();
+        tokio::time::sleep(old.resets_in + Duration::from_millis(20)).await;
+        assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 1, "a new window");
+        store.give_back(&policy, subject, old).await;
+        assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 2);
+    }
+
+    #[tokio::test]
+    async fn refused_requests_hold_no_unit() {
+        let (store, policy, subject) = (store(), policy("2/60"), Subject::token("t"));
+        let mut counts = Vec::new();
+        for _ in 0..7 {
+            counts.push(store.count_returnable(&policy, subject).await.unwrap());
+        }
+        store.give_back(&policy, subject, counts[0]).await;
+        assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 2, "one unit is free again");
+        assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 3, "and one alone");
+    }
+
+    #[tokio::test]
+    async fn a_counter_without_an_end_gets_one() {
+        let (store, policy, subject) = (store(), policy("5/60"), Subject::token("t"));
+        let key = store.key(&policy, subject);
+        store.redis.query::<()>("set", redis::cmd("SET").arg(&key).arg(3)).await.unwrap();
+        let count = store.count(&policy, subject).await.unwrap();
+        assert_eq!(count.used, 4);
+        let left: i64 = store.redis.query("pttl", redis::cmd("PTTL").arg(&key)).await.unwrap();
+        assert!((1..=60_000).contains(&left), "{left}");
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_counter_is_gone() {
+        let (store, policy, subject) = (store(), policy("5/60"), Subject::token("t"));
+        store.count(&policy, subject).await.unwrap();
+        store.forget(&policy, subject).await;
+        assert_eq!(store.count(&policy, subject).await.unwrap().used, 1);
+    }
+}

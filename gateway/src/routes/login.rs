@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::header::{SET_COOKIE, USER_AGENT};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::SET_COOKIE;
 use proto::auth::v1::{self as auth, LoginRequest, LoginResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -62,18 +62,18 @@ pub(crate) struct LoggedIn<'a> {
 pub async fn login(
     State(app): State<App>,
     client: Client,
-    headers: HeaderMap,
+    UserAgent(user_agent): UserAgent,
     JsonBody(members): JsonBody,
 ) -> Response {
     let mut tally = app.limits.tally();
-    let outcome = sign_in(&app, &client, &headers, members, &mut tally).await;
+    let outcome = sign_in(&app, &client, user_agent, members, &mut tally).await;
     tally.stamp(outcome)
 }
 
 async fn sign_in<'a>(
     app: &'a App,
     client: &Client,
-    headers: &HeaderMap,
+    user_agent: String,
     members: Members,
     tally: &mut Tally<'a>,
 ) -> Result<Response, Problem> {
@@ -88,15 +88,10 @@ async fn sign_in<'a>(
     }
     tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
     tally.charge(&app.limits.login_account, Subject::account(&credentials.username)).await?;
-    let user_agent =
-        headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
     let request = LoginRequest {
         username: credentials.username,
         password: credentials.password,
-        client: Some(proto::auth::v1::Client {
-            address: client.address.to_string(),
-            user_agent: user_agent.unwrap_or_default(),
-        }),
+        client: Some(auth::Client { address: client.address.to_string(), user_agent }),
     };
     let outcome = app.auth.login(request).await;
     // Only guesses count. An outage is nobody's guess.

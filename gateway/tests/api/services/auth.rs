@@ -1,0 +1,189 @@
+//! auth-svc: passwords are compared, tokens are counted.
+
+use std::pin::Pin;
+
+use chassis::call_stream::{self, CallError, Incoming, ServerFrames, Work};
+use futures_util::Stream;
+use proto::auth::v1::auth_service_server::AuthService;
+use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
+use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
+use proto::auth::v1::{
+    ChangePasswordRequest, ChangePasswordResponse, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
+    EndSessionsResponse, GetUserRequest, GetUserResponse, ListSessionsRequest, ListSessionsResponse,
+    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse, Session,
+    User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
+    ValidateSessionStreamResponse, get_user_request,
+};
+use proto::call::v1 as call;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{Services, failure, invalid};
+
+impl Services {
+    async fn validate(&self, request: ValidateSessionRequest) -> Result<ValidateSessionResponse, Status> {
+        self.begin("ValidateSession").await?;
+        let user_id = self.lock().sessions.get(&request.token).cloned();
+        let user_id = user_id.ok_or_else(session_invalid)?;
+        Ok(ValidateSessionResponse { session: Some(session(&user_id)) })
+    }
+}
+
+fn session_invalid() -> Status {
+    failure(Code::Unauthenticated, "SESSION_INVALID", "the session is not valid")
+}
+
+fn session(user_id: &str) -> Session {
+    Session {
+        id: "00112233445566778899aabbccddeeff".into(),
+        user_id: user_id.into(),
+        created_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
+        last_seen_at: Some(prost_types::Timestamp { seconds: 1_767_225_660, nanos: 500_000_000 }),
+        expires_in: Some(prost_types::Duration { seconds: 1800, nanos: 999 }),
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for Services {
+    type ValidateSessionStreamStream =
+        Pin<Box<dyn Stream<Item = Result<ValidateSessionStreamResponse, Status>> + Send>>;
+
+    async fn register(
+        &self,
+        request: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
+        self.begin("Register").await?;
+        let RegisterRequest { username, password, email } = request.into_inner();
+        if password.chars().count() < 15 {
+            return Err(invalid(&[("password", "has to have at least 15 characters")]));
+        }
+        let mut state = self.lock();
+        let key = username.to_lowercase();
+        if state.users.contains_key(&key) {
+            return Err(failure(Code::AlreadyExists, "USERNAME_TAKEN", "this username is taken"));
+        }
+        let user = User {
+            id: format!("01980000-0000-7000-8000-{:012}", state.users.len() + 1),
+            username,
+            email,
+            created_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 123_000_000 }),
+        };
+        state.users.insert(key, (user.clone(), password));
+        Ok(Response::new(RegisterResponse { user: Some(user) }))
+    }
+
+    async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
+        self.begin("Login").await?;
+        let LoginRequest { username, password, client } = request.into_inner();
+        let mut state = self.lock();
+        state.last_login = client;
+        let user = state.users.get(&username.to_lowercase()).filter(|(_, known)| *known == password);
+        let user = user.map(|(user, _)| user.clone()).ok_or_else(|| {
+            failure(Code::Unauthenticated, "INVALID_CREDENTIALS", "username or password is wrong")
+        })?;
+        let token = format!("token-{}-{}", user.id, state.sessions.len());
+        state.sessions.insert(token.clone(), user.id.clone());
+        let session = session(&user.id);
+        Ok(Response::new(LoginResponse { token, user: Some(user), session: Some(session) }))
+    }
+
+    async fn validate_session(
+        &self,
+        request: Request<ValidateSessionRequest>,
+    ) -> Result<Response<ValidateSessionResponse>, Status> {
+        self.validate(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn validate_session_stream(
+        &self,
+        request: Request<Streaming<ValidateSessionStreamRequest>>,
+    ) -> Result<Response<Self::ValidateSessionStreamStream>, Status> {
+        let services = self.clone();
+        let handler = move |request| {
+            let services = services.clone();
+            async move { services.validate(request).await }
+        };
+        let method = "sallyport.auth.v1.AuthService/ValidateSession";
+        let answers =
+            call_stream::serve::<Frames, _, _>(request.into_inner(), handler, method, &self.shutdown);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        self.begin("Logout").await?;
+        let user_id = self.lock().sessions.remove(&request.into_inner().token).ok_or_else(session_invalid)?;
+        Ok(Response::new(LogoutResponse { session_id: session(&user_id).id, user_id }))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        self.begin("GetUser").await?;
+        let state = self.lock();
+        let user = match request.into_inner().key {
+            Some(get_user_request::Key::UserId(id)) => state.users.values().find(|(user, _)| user.id == id),
+            Some(get_user_request::Key::Username(name)) => state.users.get(&name.to_lowercase()),
+            None => None,
+        };
+        let user = user.map(|(user, _)| user.clone());
+        let user = user.ok_or_else(|| failure(Code::NotFound, "USER_NOT_FOUND", "there is no such user"))?;
+        Ok(Response::new(GetUserResponse { user: Some(user) }))
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("no route asks for it"))
+    }
+
+    async fn end_session(
+        &self,
+        _: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        Err(Status::unimplemented("no route asks for it"))
+    }
+
+    async fn end_sessions(
+        &self,
+        _: Request<EndSessionsRequest>,
+    ) -> Result<Response<EndSessionsResponse>, Status> {
+        Err(Status::unimplemented("no route asks for it"))
+    }
+
+    async fn change_password(
+        &self,
+        _: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        Err(Status::unimplemented("no route asks for it"))
+    }
+}
+
+enum Frames {}
+
+impl ServerFrames for Frames {
+    type Incoming = ValidateSessionStreamRequest;
+    type Outgoing = ValidateSessionStreamResponse;
+    type Request = ValidateSessionRequest;
+    type Response = ValidateSessionResponse;
+
+    fn read(frame: Self::Incoming) -> Incoming<Self::Request> {
+        let context = frame.context.unwrap_or_default();
+        let work = match frame.frame {
+            Some(RequestFrame::Request(request)) => Work::Request(request),
+            Some(RequestFrame::Cancel(_)) => Work::Cancel,
+            None => Work::Unknown,
+        };
+        let (traceparent, timeout_micros) = (context.traceparent, context.timeout_micros);
+        Incoming { id: frame.id, traceparent, timeout_micros, work }
+    }
+
+    fn response(id: u64, response: Self::Response) -> Self::Outgoing {
+        Self::Outgoing { id, frame: Some(ResponseFrame::Response(response)) }
+    }
+
+    fn error(id: u64, CallError { code, message, details }: CallError) -> Self::Outgoing {
+        Self::Outgoing { id, frame: Some(ResponseFrame::Error(call::CallError { code, message, details })) }
+    }
+
+    fn go_away() -> Self::Outgoing {
+        Self::Outgoing { id: 0, frame: Some(ResponseFrame::GoAway(call::GoAway {})) }
+    }
+}
