@@ -131,6 +131,12 @@ pub(crate) fn start_of(pid: u32) -> Option<String> {
     (stat.state != "Z" && stat.state != "X").then(|| format!("{} {}", stat.start, boot.trim()))
 }
 
+/// The name of the program that the process runs.
+#[cfg(target_os = "linux")]
+pub(crate) fn program_of(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
+}
+
 #[cfg(target_os = "linux")]
 fn parents() -> Vec<(u32, u32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -164,6 +170,12 @@ pub(crate) fn start_of(pid: u32) -> Option<String> {
     let line = ps(&["-o", "state=,lstart=", "-p", &pid.to_string()])?;
     let (state, start) = line.trim().split_once(char::is_whitespace)?;
     (!state.starts_with('Z')).then(|| start.trim().to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn program_of(pid: u32) -> Option<String> {
+    let path = ps(&["-o", "comm=", "-p", &pid.to_string()])?;
+    Some(path.trim().rsplit('/').next()?.to_owned())
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use crate::output::Output;
 use crate::process::{self, Program, Signal};
 use crate::server::{Running, Server};
-use crate::{random, sockets};
+use crate::{identity, random, sockets};
 
 mod account;
 mod programs;
@@ -199,6 +199,22 @@ impl Cluster {
         command
     }
 
+    /// PostgreSQL refuses to start when the process in its pid file exists. After a crash of the machine that may be
+    /// any process that happens to have the id now.
+    fn forget_stale_process(&self) -> io::Result<()> {
+        let file = self.pid_file();
+        let content = fs::read_to_string(&file).unwrap_or_default();
+        let pid: Option<u32> = content.lines().next().and_then(|line| line.trim().parse().ok());
+        match pid.and_then(identity::program_of) {
+            Some(program) if program != "postgres" => fs::remove_file(&file),
+            _ => Ok(()),
+        }
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.data().join("postmaster.pid")
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("cluster")
     }
@@ -222,6 +238,7 @@ impl Server for Cluster {
     }
 
     fn program(&self) -> anyhow::Result<Program> {
+        self.forget_stale_process()?;
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
         let connections = format!("max_connections={}", self.options.max_connections);
@@ -242,7 +259,7 @@ impl Server for Cluster {
 
     /// Asks as pg_ctl does: the server's pid file names the process on line 1 and its state on line 8.
     fn is_ready(&self, pid: u32) -> bool {
-        let content = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let content = fs::read_to_string(self.pid_file()).unwrap_or_default();
         let mut lines = content.lines();
         lines.next().is_some_and(|line| line.trim() == pid.to_string())
             && lines.nth(6).is_some_and(|state| state.trim() == "ready")
@@ -293,6 +310,19 @@ mod tests {
         postgres.start_again(START_LIMIT).unwrap();
         assert_eq!(postgres.execute("auth", &["SELECT n FROM t"]).unwrap(), ["42"]);
         assert_eq!(postgres.url("auth"), url);
+    }
+
+    #[test]
+    fn a_pid_file_that_names_another_program_does_not_keep_it_from_starting() {
+        let folder = crate::temporary::folder().unwrap();
+        let mut postgres = Postgres::temporary(folder.path()).unwrap();
+        let file = postgres.pid_file();
+        let content = fs::read_to_string(&file).unwrap();
+        let (_, rest) = content.split_once('\n').unwrap();
+        postgres.kill();
+        fs::write(&file, format!("{}\n{rest}", std::process::id())).unwrap();
+
+        postgres.start_again(START_LIMIT).unwrap();
     }
 
     #[test]

@@ -19,8 +19,7 @@ impl fmt::Display for Holder {
 pub(super) fn of(port: u16) -> Option<Holder> {
     let inodes = linux::listening_inodes(port);
     let pid = linux::pid_with_socket(&inodes)?;
-    let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
-    Some(Holder { pid, program })
+    Some(Holder { pid, program: crate::identity::program_of(pid)? })
 }
 
 /// The process listening on `port`, when `lsof` is there to tell.
