@@ -7,7 +7,7 @@
 //!
 //! Unary calls go through generated clients, for which an `Upstream` is the transport:
 //!
-//! ```ignore
+//! ```text
 //! let auth = Upstream::open("auth-svc", args.auth_endpoints, Settings::default(), &shutdown);
 //! let mut users = AuthServiceClient::new(auth.clone());
 //! let validate = auth.call_stream::<ValidateSessionRequest, ValidateSessionResponse>(

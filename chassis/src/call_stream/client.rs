@@ -44,7 +44,8 @@ impl Upstream {
         Request: Message,
         Response: Message + Default,
     {
-        let method = path.trim_start_matches('/').trim_end_matches("Stream");
+        let method = path.trim_start_matches('/');
+        let method = method.strip_suffix("Stream").unwrap_or(method);
         CallStream {
             upstream: self.clone(),
             path: PathAndQuery::from_static(path),

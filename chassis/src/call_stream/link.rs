@@ -28,6 +28,9 @@ use crate::upstream::connection::{Connection, Signals, request_head};
 /// Frames that wait for the peer to read. More than this means that it does not.
 const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
 
+/// Holds the frames of a busy moment without growing.
+const OUTGOING_CAPACITY: usize = 8 * 1024;
+
 /// Ids hold the slot in their low bits, and above a sequence number that tells its tenants apart.
 const SLOT_BITS: u32 = 16;
 
@@ -83,7 +86,7 @@ impl Link {
             slots: Slab::new(),
             sequence: 0,
             limit: limit.min(1 << SLOT_BITS),
-            outgoing: BytesMut::new(),
+            outgoing: BytesMut::with_capacity(OUTGOING_CAPACITY),
             sender: None,
             has_answered: false,
         };
@@ -115,8 +118,11 @@ impl Link {
         let id = (sequence << SLOT_BITS) | entry.key() as u64;
         entry.insert(Slot { id, state: SlotState::Waiting(None) });
         put_request(&mut inner.outgoing, id, context, timeout_micros, request);
-        inner.wake_sender();
+        let sender = inner.sender.take();
         drop(inner);
+        if let Some(sender) = sender {
+            sender.wake();
+        }
         Ok(Pending { link: self.clone(), id, settled: false })
     }
 
@@ -156,8 +162,11 @@ impl Link {
     }
 
     /// Everything in flight is lost, or was refused with the stream.
-    fn end(&self, refusal: Option<Status>) {
+    pub(super) fn end(&self, refusal: Option<Status>) {
         let mut inner = self.lock();
+        if matches!(inner.phase, Phase::Ended { .. }) {
+            return;
+        }
         let mut wakers = Vec::new();
         for (_, slot) in &mut inner.slots {
             if let SlotState::Waiting(waker) = &mut slot.state {

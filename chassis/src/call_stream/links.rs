@@ -56,6 +56,15 @@ impl Links {
     }
 }
 
+impl Links {
+    /// Whatever is in flight is lost.
+    pub(crate) fn end_all(&self) {
+        for entry in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            entry.link.end(None);
+        }
+    }
+}
+
 fn pause_after(failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,

@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_millis(250);
 
 /// The typed frames of one streaming method, to and from what all methods share.
 ///
-/// ```ignore
+/// ```text
 /// enum ValidateSessionFrames {}
 ///
 /// impl ServerFrames for ValidateSessionFrames {

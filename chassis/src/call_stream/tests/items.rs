@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::*;
 use crate::trace::TraceContext;
+use crate::upstream::tests::sampled_scope;
 
 #[tokio::test]
 async fn answers_come_as_they_get_ready_and_a_slow_call_holds_up_nobody() {
@@ -134,10 +135,26 @@ async fn each_call_carries_the_trace_of_its_scope() {
     let traced = join_all((0..20).map(|_| async {
         let context = TraceContext::root(false);
         let answer = context.scope(call(&calls, echo("trace", 2))).await;
-        (context.trace_id_hex(), answer.unwrap().text)
+        (context.traceparent(), answer.unwrap().text)
     }))
     .await;
     assert!(traced.iter().all(|(sent, arrived)| sent == arrived), "{traced:?}");
+}
+
+#[tokio::test]
+async fn a_sampled_call_has_a_span_of_its_own_which_is_the_servers_parent() {
+    let (_guard, context) = sampled_scope();
+    let one = Fake::start();
+    let (_upstream, calls) = connected(&[&one], Settings::default()).await;
+    let spans = join_all((0..5).map(|_| async {
+        let arrived = context.scope(call(&calls, echo("trace", 2))).await.unwrap().text;
+        let arrived = TraceContext::parse(&arrived).unwrap();
+        assert_eq!((arrived.trace_id, arrived.sampled), (context.trace_id, true));
+        arrived.span_id
+    }))
+    .await;
+    let different: std::collections::HashSet<_> = spans.iter().chain([&context.span_id]).collect();
+    assert_eq!(different.len(), 6);
 }
 
 #[tokio::test]

@@ -84,6 +84,24 @@ async fn a_replica_that_hangs_costs_no_read_and_gets_no_more_traffic_until_it_is
 }
 
 #[tokio::test]
+async fn a_write_in_flight_on_a_replica_that_hangs_for_a_moment_is_answered() {
+    let (one, two) = (Fake::start(), Fake::start());
+    let upstream = connected(&[&one, &two], Settings::default()).await;
+    let writes = futures_util::future::join_all((0..10).map(|n| {
+        let upstream = upstream.clone();
+        async move { call(&upstream, echo(format!("write {n}"), 100)).await }
+    }));
+    let hang = async {
+        eventually(Duration::from_secs(2), || one.record.total() + two.record.total() == 10).await;
+        one.hang(Duration::from_millis(1_000));
+        until_ready(&upstream, 1).await;
+    };
+    let (answers, ()) = tokio::join!(writes, hang);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(one.record.total() + two.record.total(), 10, "each was carried out once");
+}
+
+#[tokio::test]
 async fn a_slow_handler_is_no_reason_to_give_a_replica_up() {
     let one = Fake::start();
     let upstream = connected(&[&one], Settings::default()).await;

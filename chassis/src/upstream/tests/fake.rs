@@ -27,7 +27,7 @@ use crate::upstream::{Address, Endpoints};
 pub(crate) const UNARY: &str = "/test.EchoService/Echo";
 pub(crate) const STREAM: &str = "/test.EchoService/EchoStream";
 
-/// Request and response alike. `text` tells the server what to do: `fail`, `panic`, `trace`; else it comes back.
+/// Request and response alike. `text` tells the server what to do: `fail`, `panic`, `trace` (the context that arrived); else it comes back.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Echo {
     #[prost(string, tag = "1")]
@@ -163,8 +163,9 @@ pub(crate) async fn handle(record: Arc<Record>, request: Echo) -> Result<Echo, S
     unanswered.1 = None;
     match request.text.as_str() {
         "fail" => Err(Status::with_details(Code::Aborted, "as asked", bytes::Bytes::from_static(b"why"))),
-        "panic" => panic!("as asked"),
-        "trace" => Ok(echo(TraceContext::current().unwrap().trace_id_hex(), 0)),
+        // Without the hook, whose backtrace would take the whole replica a while.
+        "panic" => std::panic::resume_unwind(Box::new("as asked")),
+        "trace" => Ok(echo(TraceContext::current().unwrap().traceparent(), 0)),
         _ => Ok(request),
     }
 }
@@ -224,9 +225,14 @@ impl Fake {
         drop(self.handle.spawn(async move { shutdown.begin(delay).await }));
     }
 
-    /// As SIGSTOP and, after a time, SIGCONT: the kernel accepts connections, and nobody answers.
+    /// As SIGSTOP and, after a time, SIGCONT: the kernel accepts connections, and nobody answers. Returns when it hangs.
     pub(crate) fn hang(&self, time: Duration) {
-        drop(self.handle.spawn(async move { std::thread::sleep(time) }));
+        let (begun, begins) = std::sync::mpsc::channel();
+        drop(self.handle.spawn(async move {
+            begun.send(()).unwrap();
+            std::thread::sleep(time);
+        }));
+        begins.recv().unwrap();
     }
 
     /// As SIGKILL. Returns when every socket is closed.

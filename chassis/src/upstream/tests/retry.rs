@@ -2,6 +2,7 @@
 
 use super::fake::echo;
 use super::*;
+use crate::trace::TraceContext;
 
 #[tokio::test]
 async fn a_request_that_was_not_sent_goes_to_another_replica_whatever_it_does() {
@@ -126,12 +127,18 @@ async fn the_deadline_goes_along_and_holds_here_as_well() {
 async fn a_call_carries_the_trace_of_its_scope() {
     let one = Fake::start();
     let upstream = connected(&[&one], Settings::default()).await;
-    let context = crate::trace::TraceContext::root(false);
-    let headers = context.scope(async { upstream_headers(&upstream).await }).await;
-    assert_eq!(headers, context.trace_id_hex());
+    let context = TraceContext::root(false);
+    let arrived = context.scope(call(&upstream, echo("trace", 0))).await.unwrap().text;
+    assert_eq!(arrived, context.traceparent());
 }
 
-/// The trace id that arrived.
-async fn upstream_headers(upstream: &Upstream) -> String {
-    call(upstream, echo("trace", 0)).await.unwrap().text
+#[tokio::test]
+async fn a_sampled_call_has_a_span_of_its_own_which_is_the_servers_parent() {
+    let (_guard, context) = sampled_scope();
+    let one = Fake::start();
+    let upstream = connected(&[&one], Settings::default()).await;
+    let arrived = context.scope(call(&upstream, echo("trace", 0))).await.unwrap().text;
+    let arrived = TraceContext::parse(&arrived).unwrap();
+    assert_eq!((arrived.trace_id, arrived.sampled), (context.trace_id, true));
+    assert_ne!(arrived.span_id, context.span_id);
 }
