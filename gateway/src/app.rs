@@ -10,7 +10,7 @@ use chassis::telemetry::Sampler;
 use crate::auth::Auth;
 use crate::client_address::TrustedProxies;
 use crate::config::Bounds;
-use crate::cross_site::Origin;
+use crate::cross_site::Origins;
 use crate::limits::Limits;
 use crate::observe::RouteDurations;
 use crate::profiles::Profiles;
@@ -34,7 +34,7 @@ pub struct Services {
 pub struct Settings {
     pub bounds: Bounds,
     pub trusted_proxies: TrustedProxies,
-    pub cors_origins: Vec<Origin>,
+    pub cors_origins: Origins,
     pub sampler: Sampler,
 }
 

@@ -16,11 +16,15 @@ use tonic::Request;
 use crate::config::Bounds;
 use crate::problem::Problem;
 
+/// Longer than a service waits for its database: it says better than a time-out what is wrong.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// auth-svc, however many replicas it has.
 pub struct Auth {
     upstream: Upstream,
     client: AuthServiceClient<Upstream>,
     sessions: CallStream<ValidateSessionRequest, ValidateSessionResponse>,
+    session_timeout: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
 }
@@ -34,13 +38,17 @@ pub enum Key<'a> {
 
 impl Auth {
     pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
-        let settings =
-            Settings { idempotent: &["/sallyport.auth.v1.AuthService/GetUser"], ..Settings::default() };
+        let settings = Settings {
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            idempotent: &["/sallyport.auth.v1.AuthService/GetUser"],
+            ..Settings::default()
+        };
         let upstream = Upstream::open("auth-svc", endpoints, settings, shutdown);
         Self {
             client: AuthServiceClient::new(upstream.clone()),
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
             upstream,
+            session_timeout: bounds.session_timeout(),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
         }
@@ -56,7 +64,7 @@ impl Auth {
     /// 401 when the token opens no session; 503 or 504 when nobody can tell.
     pub async fn validate_session(&self, token: &str) -> Result<Session, Problem> {
         let request = ValidateSessionRequest { token: token.to_owned() };
-        let answer = self.sessions.call(&request, Instant::now() + self.read_timeout).await?;
+        let answer = self.sessions.call(&request, Instant::now() + self.session_timeout).await?;
         answer.session.ok_or_else(|| incomplete("ValidateSession"))
     }
 

@@ -9,7 +9,7 @@ use chassis::upstream::Endpoints;
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 
 use crate::client_address::TrustedProxies;
-use crate::cross_site::Origin;
+use crate::cross_site::Origins;
 use crate::limits::Quota;
 
 /// The REST gateway: HTTP in, gRPC out.
@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
     /// Origins of other sites whose pages may call this API: comma-separated, such as `https://app.example.com`. None by default.
-    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',')]
-    pub cors_origins: Vec<Origin>,
+    #[arg(long, env = "CORS_ORIGINS", default_value = "")]
+    pub cors_origins: Origins,
     #[command(flatten)]
     pub bounds: Bounds,
     #[command(flatten)]
@@ -68,8 +68,12 @@ pub struct Bounds {
     /// Milliseconds for a whole request, whatever it waits for; 504 beyond.
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5_000)]
     pub request_timeout_ms: u64,
-    /// Milliseconds for a session check and for each other upstream call that only reads.
-    #[arg(long, env = "READ_TIMEOUT_MS", default_value_t = 1_000)]
+    /// Milliseconds for a session check.
+    #[arg(long, env = "SESSION_TIMEOUT_MS", default_value_t = 1_000)]
+    pub session_timeout_ms: u64,
+    /// Milliseconds for each other upstream call that only reads; twice what a service waits for its database, so that
+    /// its own answer comes first.
+    #[arg(long, env = "READ_TIMEOUT_MS", default_value_t = 2_500)]
     pub read_timeout_ms: u64,
     /// Milliseconds for an upstream call that writes, the wait for a password hash included.
     #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 3_000)]
@@ -87,6 +91,10 @@ impl Bounds {
 
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
     }
 
     pub fn read_timeout(&self) -> Duration {
@@ -121,8 +129,45 @@ pub struct LimitArgs {
     pub rate_limit_prefix: String,
 }
 
+/// A flag that is told in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
     On,
     Off,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_parse_and_empty_lists_are_none() {
+        let args = Args::try_parse_from(["gateway", "--cors-origins", "", "--trusted-proxies", ""]).unwrap();
+        assert!(args.trusted_proxies.is_empty() && args.cors_origins.is_empty());
+        assert_eq!(args.limits.rate_limits, Switch::On);
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable_and_its_reference() {
+        use clap::CommandFactory as _;
+        for argument in Args::command().get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let name = argument.get_id();
+            assert!(argument.get_help().is_some(), "{name} has no help");
+            assert!(argument.get_env().is_some(), "{name} has no environment variable");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for flags in [
+            ["--limit-api", "many"],
+            ["--trusted-proxies", "proxy.example.com"],
+            ["--cors-origins", "*"],
+            ["--rate-limits", "maybe"],
+            ["--auth-endpoints", ""],
+            ["--redis-url", "http://x"],
+        ] {
+            assert!(Args::try_parse_from(["gateway"].iter().chain(&flags)).is_err(), "{flags:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Requests that another site makes a signed-in browser send: refused wherever a cookie is the credential and something
 //! would change.
 
+use std::ops::Deref;
 use std::str::FromStr;
 
 use http::request::Parts;
@@ -31,6 +32,27 @@ impl FromStr for Origin {
             return Err(invalid());
         }
         HeaderValue::from_str(&origin).map(Self).map_err(|_| invalid())
+    }
+}
+
+/// A comma-separated list of origins; an empty one allows nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins(Vec<Origin>);
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(Origin::from_str).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Deref for Origins {
+    type Target = [Origin];
+
+    fn deref(&self) -> &[Origin] {
+        &self.0
     }
 }
 

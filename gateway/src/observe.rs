@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
+use chassis::shutdown::Shutdown;
 use chassis::trace::TraceContext;
 use http::{HeaderName, HeaderValue, Method, Version};
 use metrics::Histogram;
@@ -121,6 +122,21 @@ impl Observation {
             tracing::debug!(method, route, status, micros, path = self.path, "request answered");
         }
     }
+}
+
+/// Runs what goes on after the answer: in the request's trace, but not as a part of its span, which ends with the answer.
+pub fn in_background(
+    shutdown: &Shutdown,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let Some(context) = TraceContext::current() else {
+        shutdown.spawn(work);
+        return;
+    };
+    let span = tracing::info_span!(parent: None, "background", otel.name = name, otel.kind = "internal");
+    TraceContext { remote: true, ..context }.adopt(&span);
+    shutdown.spawn(context.scope(work.instrument(span)));
 }
 
 /// Anybody may say which trace a request belongs to; whether it is recorded is decided here, unless a trusted proxy has decided.

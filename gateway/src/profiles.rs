@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
-use chassis::trace::TraceContext;
 use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::User;
 use proto::profile::v1::profile_service_client::ProfileServiceClient;
@@ -18,8 +17,9 @@ use proto::profile::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use crate::auth::{Auth, Key};
+use crate::auth::{ATTEMPT_TIMEOUT, Auth, Key};
 use crate::config::Bounds;
+use crate::observe;
 use crate::problem::Problem;
 use crate::profile_change::ProfileChange;
 
@@ -39,6 +39,7 @@ pub struct Profiles {
 impl Profiles {
     pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
         let settings = Settings {
+            attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
                 "/sallyport.profile.v1.ProfileService/CreateProfile",
                 "/sallyport.profile.v1.ProfileService/RecordSeen",
@@ -119,10 +120,7 @@ impl Profiles {
                 tracing::debug!(code = ?error.code(), "last seen was not recorded");
             }
         };
-        match TraceContext::current() {
-            Some(context) => shutdown.spawn(context.scope(record)),
-            None => shutdown.spawn(record),
-        };
+        observe::in_background(shutdown, "record seen", record);
     }
 
     /// The profile of a user who has none yet. Only auth-svc knows whether there is such a user.
