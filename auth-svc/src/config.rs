@@ -1,6 +1,7 @@
 //! The command line and environment of auth-svc.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::ServiceArgs;
@@ -78,11 +79,15 @@ impl SessionArgs {
 }
 
 /// What passwords are accepted, and what hashing them may cost.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct PasswordArgs {
     /// Characters (Unicode code points) that a new password has at least. NIST SP 800-63B-4: 15 where it is the only factor.
     #[arg(long, env = "PASSWORD_MIN_LENGTH", default_value_t = 15, value_parser = clap::value_parser!(u64).range(8..=256))]
     pub password_min_length: u64,
+    /// File with a secret that goes into every password hash, kept apart from the database: one a line, the current one first. Hashes
+    /// made with an earlier one, or without, are made again at the next login.
+    #[arg(long, env = "PASSWORD_PEPPER_FILE")]
+    pub password_pepper_file: Option<PathBuf>,
     /// Threads that hash passwords. Each takes 19 MiB and one core while there are logins.
     #[arg(long, env = "HASH_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub hash_threads: u16,

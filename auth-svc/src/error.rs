@@ -59,6 +59,10 @@ impl From<HashError> for AuthError {
     fn from(error: HashError) -> Self {
         match error {
             HashError::Capacity => Self::Capacity,
+            HashError::Common => Self::InvalidFields(vec![Violation {
+                field: "password",
+                description: "is one of the passwords that everybody tries first; choose another".into(),
+            }]),
             HashError::Failed(cause) => Self::Internal(cause.into()),
         }
     }
@@ -95,6 +99,16 @@ impl Failure for AuthError {
 }
 
 impl AuthError {
+    /// The same, told about the field by which the caller knows the value.
+    pub fn about_field(self, field: &'static str) -> Self {
+        match self {
+            Self::InvalidFields(violations) => Self::InvalidFields(
+                violations.into_iter().map(|violation| Violation { field, ..violation }).collect(),
+            ),
+            other => other,
+        }
+    }
+
     /// The one table of codes and reasons: a new variant does not compile until it stands here.
     fn mapping(&self) -> (Code, &'static str) {
         match self {

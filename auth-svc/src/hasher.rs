@@ -11,9 +11,11 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use metrics::{Counter, Gauge, Histogram};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
+use zxcvbn::matching::patterns::MatchPattern;
 
 use crate::config::PasswordArgs;
 use crate::password::Password;
+use crate::pepper::{Pepper, Peppers};
 
 mod phc;
 mod priority;
@@ -38,8 +40,8 @@ pub struct Limits {
     pub niceness: u8,
 }
 
-impl From<PasswordArgs> for Limits {
-    fn from(args: PasswordArgs) -> Self {
+impl From<&PasswordArgs> for Limits {
+    fn from(args: &PasswordArgs) -> Self {
         Self {
             threads: args.hash_threads,
             queue: args.hash_queue,
@@ -54,8 +56,19 @@ impl From<PasswordArgs> for Limits {
 pub enum HashError {
     #[error("the hashing queue is full or too slow")]
     Capacity,
+    /// The password is one that everybody tries first.
+    #[error("the password is a common one")]
+    Common,
     #[error("hashing failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub matches: bool,
+    /// The hash was made with other parameters or another pepper than new ones: time to make it again.
+    pub outdated: bool,
 }
 
 /// The pool. Its threads end when the last handle is dropped.
@@ -75,15 +88,17 @@ struct Job {
 }
 
 enum Task {
+    /// With what the password must not be, such as the username.
+    HashNew(String, oneshot::Sender<Result<String, HashError>>),
     Hash(oneshot::Sender<Result<String, HashError>>),
-    Verify(Arc<str>, oneshot::Sender<Result<bool, HashError>>),
+    Verify(Arc<str>, oneshot::Sender<Result<Verdict, HashError>>),
 }
 
 impl Task {
     /// Nobody waits for the outcome any more.
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Hash(reply) => reply.is_closed(),
+            Self::HashNew(_, reply) | Self::Hash(reply) => reply.is_closed(),
             Self::Verify(_, reply) => reply.is_closed(),
         }
     }
@@ -94,13 +109,14 @@ impl Hasher {
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn start(limits: Limits) -> std::io::Result<Self> {
+    pub fn start(limits: Limits, peppers: Peppers) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(limits.queue.into());
         let jobs = Arc::new(Mutex::new(jobs));
         let waiting = metrics::gauge!("hash_pool_waiting");
         for index in 0..limits.threads {
             let worker = Worker {
                 jobs: jobs.clone(),
+                peppers: peppers.clone(),
                 memory: vec![Block::default(); params().block_count()],
                 busy: metrics::gauge!("hash_pool_busy"),
                 waiting: waiting.clone(),
@@ -112,13 +128,24 @@ impl Hasher {
             })?;
         }
         metrics::gauge!("hash_pool_threads").set(f64::from(limits.threads));
+        let key_id = peppers.current().map(|pepper| pepper.key_id().to_owned());
         let decoy =
-            Phc { params: params(), salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] }.to_string();
+            Phc { params: params(), key_id, salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] };
         let shed = metrics::counter!("hash_pool_shed_total");
-        Ok(Self { queue, deadline: limits.deadline, decoy: decoy.into(), shed, waiting })
+        Ok(Self { queue, deadline: limits.deadline, decoy: decoy.to_string().into(), shed, waiting })
     }
 
-    /// Hashes a new password, in PHC string format.
+    /// Hashes a password that somebody wants to have from now on, in PHC string format.
+    ///
+    /// # Errors
+    /// `Common` for one that everybody tries first, `username` included. Looking that up takes long enough to belong here.
+    pub async fn hash_new(&self, password: Password, username: &str) -> Result<String, HashError> {
+        let (reply, outcome) = oneshot::channel();
+        self.submit(password, Task::HashNew(username.to_owned(), reply))?;
+        outcome.await.unwrap_or(Err(HashError::Capacity))
+    }
+
+    /// Hashes a password that is in use already, in PHC string format.
     pub async fn hash(&self, password: Password) -> Result<String, HashError> {
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Hash(reply))?;
@@ -126,7 +153,7 @@ impl Hasher {
     }
 
     /// Whether a password is the one that was hashed.
-    pub async fn verify(&self, password: Password, hash: &str) -> Result<bool, HashError> {
+    pub async fn verify(&self, password: Password, hash: &str) -> Result<Verdict, HashError> {
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Verify(hash.into(), reply))?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
@@ -157,6 +184,7 @@ impl Hasher {
 
 struct Worker {
     jobs: Arc<Mutex<Receiver<Job>>>,
+    peppers: Peppers,
     memory: Vec<Block>,
     busy: Gauge,
     waiting: Gauge,
@@ -170,18 +198,19 @@ impl Worker {
             if job.task.is_abandoned() {
                 continue;
             }
-            let expired = Instant::now() >= job.expires;
+            let in_time = if Instant::now() < job.expires { Ok(()) } else { Err(HashError::Capacity) };
             self.busy.increment(1);
             // A caller that has gone in the meantime is no error.
             match job.task {
+                Task::HashNew(username, reply) => {
+                    let checked = in_time.and_then(|()| refuse_common(&job.password, &username));
+                    let _ = reply.send(checked.and_then(|()| self.hash(&job.password)));
+                }
                 Task::Hash(reply) => {
-                    let outcome = if expired { Err(HashError::Capacity) } else { self.hash(&job.password) };
-                    let _ = reply.send(outcome);
+                    let _ = reply.send(in_time.and_then(|()| self.hash(&job.password)));
                 }
                 Task::Verify(hash, reply) => {
-                    let outcome =
-                        if expired { Err(HashError::Capacity) } else { self.verify(&job.password, &hash) };
-                    let _ = reply.send(outcome);
+                    let _ = reply.send(in_time.and_then(|()| self.verify(&job.password, &hash)));
                 }
             }
             self.busy.decrement(1);
@@ -195,15 +224,18 @@ impl Worker {
     fn hash(&mut self, password: &Password) -> Result<String, HashError> {
         let mut salt = vec![0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| HashError::Failed(error.into()))?;
-        let mut hash = Phc { params: params(), salt, output: vec![0; OUTPUT_BYTES] };
+        let key_id = self.peppers.current().map(|pepper| pepper.key_id().to_owned());
+        let mut hash = Phc { params: params(), key_id, salt, output: vec![0; OUTPUT_BYTES] };
         hash.output = self.compute(password, &hash)?;
         Ok(hash.to_string())
     }
 
-    fn verify(&mut self, password: &Password, hash: &str) -> Result<bool, HashError> {
+    fn verify(&mut self, password: &Password, hash: &str) -> Result<Verdict, HashError> {
         let hash: Phc = hash.parse().map_err(|error: phc::Malformed| HashError::Failed(error.into()))?;
         let output = self.compute(password, &hash)?;
-        Ok(output.ct_eq(&hash.output).into())
+        let current = self.peppers.current().map(Pepper::key_id);
+        let outdated = hash.params != params() || hash.key_id.as_deref() != current;
+        Ok(Verdict { matches: output.ct_eq(&hash.output).into(), outdated })
     }
 
     fn compute(&mut self, password: &Password, like: &Phc) -> Result<Vec<u8>, HashError> {
@@ -212,7 +244,18 @@ impl Worker {
         if self.memory.len() < blocks {
             self.memory.resize(blocks, Block::default());
         }
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, like.params.clone());
+        let pepper = match &like.key_id {
+            None => None,
+            Some(key_id) => {
+                let unknown =
+                    || HashError::Failed("a stored hash needs a pepper that is not configured".into());
+                Some(self.peppers.by_key_id(key_id).ok_or_else(unknown)?)
+            }
+        };
+        let secret = pepper.map_or(&[][..], Pepper::expose);
+        let argon2 =
+            Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, like.params.clone())
+                .map_err(|error| HashError::Failed(error.to_string().into()))?;
         let mut output = vec![0; like.output.len()];
         argon2
             .hash_password_into_with_memory(
@@ -227,6 +270,16 @@ impl Worker {
     }
 }
 
+/// A password is refused when it is, as a whole, one word of the lists of what people choose.
+fn refuse_common(password: &Password, username: &str) -> Result<(), HashError> {
+    let text = String::from_utf8_lossy(password.expose());
+    let estimate = zxcvbn::zxcvbn(&text, &[username]);
+    match estimate.sequence() {
+        [whole] if matches!(whole.pattern, MatchPattern::Dictionary(_)) => Err(HashError::Common),
+        _ => Ok(()),
+    }
+}
+
 /// The parameters of new hashes.
 fn params() -> Params {
     #[expect(clippy::expect_used, reason = "constants, within argon2's bounds")]
@@ -234,38 +287,4 @@ fn params() -> Params {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits { threads: 1, queue: 2, deadline: Duration::from_secs(60), niceness: 0 };
-
-    fn password(text: &str) -> Password {
-        Password::parse_given(text).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_hash_verifies_its_password_alone_and_names_its_parameters() {
-        let hasher = Hasher::start(LIMITS).unwrap();
-        let hash = hasher.hash(password("correct horse battery")).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(hasher.verify(password("correct horse battery"), &hash).await.unwrap());
-        assert!(!hasher.verify(password("correct horse batterx"), &hash).await.unwrap());
-        assert_ne!(hash, hasher.hash(password("correct horse battery")).await.unwrap(), "the salt is new");
-    }
-
-    #[tokio::test]
-    async fn what_does_not_fit_the_queue_is_refused_at_once() {
-        let hasher = Hasher::start(LIMITS).unwrap();
-        let attempts: Vec<_> = (0..20).map(|_| hasher.pretend(password("x"))).collect();
-        let outcomes = futures_util::future::join_all(attempts).await;
-        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(HashError::Capacity))).count();
-        // One in the thread's hands and two in the queue are let in, or one more where the thread was quick.
-        assert!((15..=18).contains(&refused), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn what_waited_too_long_is_refused_without_a_hash() {
-        let hasher = Hasher::start(Limits { deadline: Duration::ZERO, ..LIMITS }).unwrap();
-        assert!(matches!(hasher.pretend(password("x")).await, Err(HashError::Capacity)));
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod error;
 mod grpc;
 mod hasher;
 mod password;
+mod pepper;
 mod revocations;
 mod serve;
 mod service;
@@ -18,6 +19,7 @@ mod username;
 mod users;
 
 use config::{Args, Command};
+use pepper::Peppers;
 
 const NAME: &str = "auth-svc";
 
@@ -29,7 +31,10 @@ fn main() -> ExitCode {
         }
         None => {
             let (service, listen) = (args.service.clone(), args.listen);
-            chassis::process::run(NAME, &service, listen, |process| serve::serve(args, process))
+            let peppers = args.passwords.password_pepper_file.as_deref().map(Peppers::read).transpose();
+            let peppers = peppers.unwrap_or_else(|error| chassis::config::refuse(&error.to_string()));
+            let peppers = peppers.unwrap_or_default();
+            chassis::process::run(NAME, &service, listen, |process| serve::serve(args, peppers, process))
         }
     }
 }

@@ -9,6 +9,7 @@ use proto::auth::v1::auth_service_server::AuthServiceServer;
 use crate::config::Args;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
+use crate::pepper::Peppers;
 use crate::revocations::Revocations;
 use crate::service::AuthService;
 use crate::session_clients::SessionClients;
@@ -20,7 +21,7 @@ use crate::users::Users;
 ///
 /// # Errors
 /// Hashing threads that cannot be started, or a listener that cannot be used.
-pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
+pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Result<()> {
     let Process { listener, shutdown, admin } = process;
     let state = Redis::open(args.state_redis_url.as_ref().unwrap_or(&args.redis_url), "state", &shutdown);
     let cache = Redis::open(args.cache_redis_url.as_ref().unwrap_or(&args.redis_url), "cache", &shutdown);
@@ -67,7 +68,7 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
         sessions,
         session_clients,
         revocations,
-        hasher: Hasher::start(hasher::Limits::from(args.passwords))?,
+        hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };
     let sampler = args.service.telemetry.sampler();

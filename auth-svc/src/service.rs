@@ -50,7 +50,7 @@ impl AuthService {
         if self.users.username_exists(&username).await? {
             return Err(AuthError::UsernameTaken);
         }
-        let hash = self.hasher.hash(password).await?;
+        let hash = self.hasher.hash_new(password, username.as_shown()).await?;
         self.users.insert(Uuid::now_v7(), &username, email, &hash).await
     }
 
@@ -120,8 +120,26 @@ impl AuthService {
             self.hasher.pretend(password).await?;
             return Err(AuthError::InvalidCredentials);
         };
-        let matches = self.hasher.verify(password, &credentials.password_hash).await?;
-        if matches && possible { Ok(credentials) } else { Err(AuthError::InvalidCredentials) }
+        let verdict = self.hasher.verify(password.clone(), &credentials.password_hash).await?;
+        if !verdict.matches || !possible {
+            return Err(AuthError::InvalidCredentials);
+        }
+        if verdict.outdated {
+            self.rehash(&credentials, password).await;
+        }
+        Ok(credentials)
+    }
+
+    /// Makes a hash again with today's parameters and pepper, while the password is at hand. If that fails there is the next
+    /// login.
+    async fn rehash(&self, credentials: &Credentials, password: Password) {
+        let rehashed = async {
+            let hash = self.hasher.hash(password).await?;
+            self.users.replace_hash(credentials, &hash).await
+        };
+        if let Err(error) = rehashed.await {
+            tracing::debug!(user = %credentials.user.id, "password not rehashed: {error}");
+        }
     }
 
     /// Whose session a token is.
@@ -173,15 +191,15 @@ impl AuthService {
         kept: &str,
     ) -> Result<(), AuthError> {
         let (user_id, kept) = (parse_user_id(user_id)?, parse_kept(kept)?);
-        let new = Password::parse_new(new, self.password_min_length).map_err(|violation| {
-            AuthError::InvalidFields(vec![Violation { field: "new_password", ..violation }])
-        })?;
+        let new = Password::parse_new(new, self.password_min_length)
+            .map_err(|violation| AuthError::InvalidFields(vec![violation]).about_field("new_password"))?;
         let current = Password::parse_given(current).ok_or(AuthError::WrongPassword)?;
         let credentials = self.users.credentials_by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;
-        if !self.hasher.verify(current, &credentials.password_hash).await? {
+        if !self.hasher.verify(current, &credentials.password_hash).await?.matches {
             return Err(AuthError::WrongPassword);
         }
-        let new_hash = self.hasher.hash(new).await?;
+        let new_hash = self.hasher.hash_new(new, &credentials.user.username).await;
+        let new_hash = new_hash.map_err(|error| AuthError::from(error).about_field("new_password"))?;
         let changed = self.users.change_password(&credentials, &new_hash, kept).await?;
         let generation = changed.ok_or(AuthError::WrongPassword)?;
         self.revocations.carry_out(Revocation { user_id, generation, kept }).await

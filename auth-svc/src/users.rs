@@ -118,6 +118,23 @@ impl Users {
         }))
     }
 
+    /// Replaces the hash of a password that stays, unless the password has changed since.
+    pub async fn replace_hash(&self, read: &Credentials, new_hash: &str) -> Result<(), AuthError> {
+        let (id, old_hash) = (read.user.id, read.password_hash.as_str());
+        let replaced = self.postgres.run("users.replace_hash", async |connection| {
+            sqlx::query!(
+                "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+                id,
+                old_hash,
+                new_hash
+            )
+            .execute(connection)
+            .await
+        });
+        replaced.await?;
+        Ok(())
+    }
+
     /// Sets another password, moves the session generation on, and orders the end of all sessions but `kept`, at once. `None`
     /// when the credentials are no longer those that were read before.
     pub async fn change_password(

@@ -1,4 +1,4 @@
-//! The PHC string format of argon2id hashes: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<output>`.
+//! The PHC string format of argon2id hashes: `$argon2id$v=19$m=19456,t=2,p=1[,keyid=<id>]$<salt>$<output>`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +16,8 @@ pub(super) struct Malformed;
 #[derive(Debug, Clone)]
 pub(super) struct Phc {
     pub params: Params,
+    /// Which pepper went in, if one did.
+    pub key_id: Option<String>,
     pub salt: Vec<u8>,
     pub output: Vec<u8>,
 }
@@ -24,7 +26,11 @@ impl fmt::Display for Phc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         let (salt, output) = (STANDARD_NO_PAD.encode(&self.salt), STANDARD_NO_PAD.encode(&self.output));
-        write!(f, "$argon2id$v=19$m={m},t={t},p={p}${salt}${output}")
+        write!(f, "$argon2id$v=19$m={m},t={t},p={p}")?;
+        if let Some(key_id) = &self.key_id {
+            write!(f, ",keyid={key_id}")?;
+        }
+        write!(f, "${salt}${output}")
     }
 }
 
@@ -46,9 +52,13 @@ impl Phc {
         let mut costs = costs.split(',');
         let mut cost = |name| costs.next()?.strip_prefix(name)?.parse::<u32>().ok();
         let (m, t, p) = (cost("m=")?, cost("t=")?, cost("p=")?);
+        let key_id = match costs.next() {
+            Some(key_id) => Some(key_id.strip_prefix("keyid=")?.to_owned()),
+            None => None,
+        };
         let output = STANDARD_NO_PAD.decode(output).ok()?;
         let params = Params::new(m, t, p, Some(output.len())).ok()?;
-        Some(Self { params, salt: STANDARD_NO_PAD.decode(salt).ok()?, output })
+        Some(Self { params, key_id, salt: STANDARD_NO_PAD.decode(salt).ok()?, output })
     }
 }
 
@@ -58,9 +68,12 @@ mod tests {
 
     #[test]
     fn a_hash_survives_the_round_trip() {
-        let text = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
-                    AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
-        assert_eq!(text.parse::<Phc>().unwrap().to_string(), text);
+        for costs in ["m=19456,t=2,p=1", "m=19456,t=2,p=1,keyid=q83vEjRW"] {
+            let text = format!(
+                "$argon2id$v=19${costs}$AAAAAAAAAAAAAAAAAAAAAA$AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"
+            );
+            assert_eq!(text.parse::<Phc>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ async fn bench() -> Bench {
         revocations: Revocations::new(postgres.clone(), sessions.clone()),
         session_clients: SessionClients::new(postgres.clone()),
         sessions,
-        hasher: Hasher::start(limits).unwrap(),
+        hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };
     Bench { service, postgres, _shutdown: shutdown }
@@ -254,4 +254,36 @@ async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
         service.validate(new.token.encoded()).await.is_ok(),
         "the same order again ends nothing that came after it"
     );
+}
+
+#[tokio::test]
+async fn a_login_makes_an_outdated_hash_again() {
+    let Bench { service, postgres, .. } = bench().await;
+    service.register("alice", PASSWORD, None).await.unwrap();
+    // The hash of "password" with more memory and the reference implementation.
+    let outdated = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    postgres
+        .run("test", async |connection| {
+            sqlx::query("UPDATE users SET password_hash = $1").bind(outdated).execute(connection).await
+        })
+        .await
+        .unwrap();
+    assert!(service.login("alice", "not the password", &client()).await.is_err());
+    let hash = async || {
+        service.users.credentials(&Username::parse("alice").unwrap()).await.unwrap().unwrap().password_hash
+    };
+    assert_eq!(hash().await, outdated);
+    service.login("alice", "password", &client()).await.unwrap();
+    assert!(hash().await.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+    service.login("alice", "password", &client()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_common_password_is_refused_with_the_reason() {
+    let Bench { service, .. } = bench().await;
+    let Err(AuthError::InvalidFields(violations)) = service.register("alice", "congratulations", None).await
+    else {
+        panic!("it was accepted");
+    };
+    assert!(violations[0].field == "password" && violations[0].description.contains("everybody tries"));
 }
