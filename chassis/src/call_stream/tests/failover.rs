@@ -39,7 +39,7 @@ async fn without_another_replica_they_fail_as_unavailable_and_the_next_ones_at_o
     let started = Instant::now();
     let status = call(&calls, echo("next", 0)).await.unwrap_err();
     assert_eq!(reason(&status), (Code::Unavailable, Some("UPSTREAM_AWAY".into())));
-    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(150), "{:?}", started.elapsed());
 
     let back = Fake::restart(one.address);
     let since = Instant::now();
@@ -51,19 +51,19 @@ async fn without_another_replica_they_fail_as_unavailable_and_the_next_ones_at_o
 }
 
 #[tokio::test]
-async fn calls_in_flight_on_a_replica_that_hangs_are_answered_by_another_within_a_second() {
+async fn calls_in_flight_on_a_replica_that_hangs_are_answered_by_another_long_before_their_deadline() {
     let (one, two) = (Fake::start(), Fake::start());
     let (upstream, calls) = connected(&[&one, &two], Settings::default()).await;
-    one.hang(Duration::from_secs(3));
+    one.hang(Duration::from_secs(5));
     let started = Instant::now();
     let answers = join_all((0..100).map(|n| call(&calls, echo(format!("call {n}"), 0)))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     until_ready(&upstream, 1).await;
     for _ in 0..50 {
         let started = Instant::now();
         call(&calls, echo("later", 0)).await.unwrap();
-        assert!(started.elapsed() < Duration::from_millis(100), "the replica that hangs is out");
+        assert!(started.elapsed() < Duration::from_millis(300), "the replica that hangs is out");
     }
 }
 

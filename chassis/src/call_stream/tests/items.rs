@@ -11,7 +11,7 @@ use crate::upstream::tests::sampled_scope;
 async fn answers_come_as_they_get_ready_and_a_slow_call_holds_up_nobody() {
     let one = Fake::start();
     let (_upstream, calls) = connected(&[&one], Settings::default()).await;
-    let slow = call(&calls, echo("slow", 600));
+    let slow = call(&calls, echo("slow", 1_500));
     let quick = async {
         let started = Instant::now();
         for n in 0..200 {
@@ -21,7 +21,7 @@ async fn answers_come_as_they_get_ready_and_a_slow_call_holds_up_nobody() {
     };
     let (slow, quick) = tokio::join!(slow, quick);
     assert_eq!(slow.unwrap().text, "slow");
-    assert!(quick < Duration::from_millis(500), "{quick:?}");
+    assert!(quick < Duration::from_millis(1_200), "{quick:?}");
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_crowd_of_calls_is_served_fairly() {
     };
     let (crowd, longest) = tokio::join!(crowd, single);
     assert!(crowd.iter().all(Result::is_ok));
-    assert!(longest < Duration::from_millis(250), "{longest:?}");
+    assert!(longest < Duration::from_millis(400), "{longest:?}");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn the_deadline_holds_on_both_sides() {
     let started = Instant::now();
     let status = calls.call(&echo("slow", 5_000), started + Duration::from_millis(150)).await.unwrap_err();
     assert_eq!(reason(&status), (Code::DeadlineExceeded, Some("UPSTREAM_TIMED_OUT".into())));
-    assert!((140..400).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!((140..1_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     eventually(Duration::from_secs(1), || one.record.dropped("slow") == 1).await;
 
     let status = calls.call(&echo("late", 0), started).await.unwrap_err();
@@ -123,7 +123,7 @@ async fn what_exceeds_the_limit_is_refused_at_once_and_the_rest_is_served() {
     assert_eq!((served.len(), refused.len()), (10, 15));
     for (answer, after) in refused {
         assert_eq!(reason(answer.as_ref().unwrap_err()), (Code::ResourceExhausted, Some("CAPACITY".into())));
-        assert!(*after < Duration::from_millis(50), "{after:?}");
+        assert!(*after < Duration::from_millis(150), "{after:?}");
     }
     assert_eq!(call(&calls, echo("after", 0)).await.unwrap().text, "after");
 }
@@ -173,7 +173,7 @@ async fn messages_of_every_size_get_through() {
             match answer {
                 Ok(answer) => assert_eq!(answer.text.len(), size),
                 Err(status) => {
-                    assert_eq!(reason(&status).1.as_deref(), Some("CAPACITY"), "{size} {status:?}")
+                    assert_eq!(reason(&status).1.as_deref(), Some("CAPACITY"), "{size} {status:?}");
                 }
             }
         }

@@ -14,7 +14,7 @@ async fn calls_fail_at_once_when_every_replica_is_away_and_work_again_soon_after
         let started = Instant::now();
         let status = call(&upstream, echo("read", 0)).await.unwrap_err();
         assert_eq!(reason(&status), (Code::Unavailable, Some("UPSTREAM_AWAY".into())));
-        assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_millis(150), "{:?}", started.elapsed());
     }
     // However long it was away.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -63,7 +63,7 @@ async fn a_replica_that_dies_and_comes_back_costs_no_read() {
 async fn a_replica_that_hangs_costs_no_read_and_gets_no_more_traffic_until_it_is_back() {
     let (one, two) = (Fake::start(), Fake::start());
     let upstream = connected(&[&one, &two], idempotent()).await;
-    one.hang(Duration::from_millis(2_500));
+    one.hang(Duration::from_secs(4));
     let since = Instant::now();
     let read = |n: usize| {
         let upstream = upstream.clone();
@@ -71,16 +71,16 @@ async fn a_replica_that_hangs_costs_no_read_and_gets_no_more_traffic_until_it_is
     };
     let answers = futures_util::future::join_all((0..50).map(read)).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    assert!(since.elapsed() < Duration::from_millis(1_500), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
     until_ready(&upstream, 1).await;
     for _ in 0..50 {
         let started = Instant::now();
         call(&upstream, echo("read", 0)).await.unwrap();
-        assert!(started.elapsed() < Duration::from_millis(100), "the replica that hangs is out");
+        assert!(started.elapsed() < Duration::from_millis(300), "the replica that hangs is out");
     }
-    assert!(since.elapsed() < Duration::from_millis(2_500));
+    assert!(since.elapsed() < Duration::from_secs(4));
     until_ready(&upstream, 2).await;
-    assert!(since.elapsed() < Duration::from_millis(4_500), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_write_in_flight_on_a_replica_that_hangs_for_a_moment_is_answered() {
     }));
     let hang = async {
         eventually(Duration::from_secs(2), || one.record.total() + two.record.total() == 10).await;
-        one.hang(Duration::from_millis(1_000));
+        one.hang(Duration::from_secs(1));
         until_ready(&upstream, 1).await;
     };
     let (answers, ()) = tokio::join!(writes, hang);

@@ -119,7 +119,7 @@ async fn the_deadline_goes_along_and_holds_here_as_well() {
     let started = Instant::now();
     let status = call_with(&upstream, request).await.unwrap_err();
     assert_eq!(reason(&status), (Code::DeadlineExceeded, Some("UPSTREAM_TIMED_OUT".into())));
-    assert!((140..400).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!((140..1_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     eventually(Duration::from_secs(2), || one.record.dropped("slow") == 1).await;
 }
 
