@@ -52,7 +52,7 @@ pub(crate) struct LoggedIn<'a> {
 }
 
 /// Log in.
-#[utoipa::path(post, path = "/v1/login", tag = "session", request_body = Credentials, responses(
+#[utoipa::path(post, path = "/v1/login", tag = "session", operation_id = "login", request_body = Credentials, responses(
     (status = 200, description = "A session; with transport `cookie` the token is in `Set-Cookie` alone.", body = LoggedIn,
         headers(("Set-Cookie" = Option<String>, description = "With transport `cookie`."))),
     (status = 401, description = "Unknown user or wrong password.", body = ProblemDocument,

@@ -17,7 +17,7 @@ use crate::{cross_site, gate};
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// End the session, everywhere and for good.
-#[utoipa::path(post, path = "/v1/logout", tag = "session", security(("bearer" = []), ("cookie" = [])), responses(
+#[utoipa::path(post, path = "/v1/logout", tag = "session", operation_id = "logout", security(("bearer" = []), ("cookie" = [])), responses(
     (status = 204, description = "No replica accepts the session any more.",
         headers(("Clear-Site-Data" = Option<String>, description = "For a cookie session."))),
     SessionProblems, ServiceProblems,

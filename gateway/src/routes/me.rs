@@ -23,7 +23,7 @@ pub(crate) struct Me<'a> {
 }
 
 /// Who am I?
-#[utoipa::path(get, path = "/v1/me", tag = "account", security(("bearer" = []), ("cookie" = [])), responses(
+#[utoipa::path(get, path = "/v1/me", tag = "account", operation_id = "me", security(("bearer" = []), ("cookie" = [])), responses(
     (status = 200, description = "The user and the current session.", body = Me), SessionProblems, ServiceProblems,
 ))]
 pub async fn me(State(app): State<App>, SignedIn(session): SignedIn) -> Result<Response, Problem> {

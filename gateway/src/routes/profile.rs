@@ -18,7 +18,7 @@ use crate::profile_change::ProfileChange;
 use crate::{reply, representation};
 
 /// Read the own profile.
-#[utoipa::path(get, path = "/v1/profile", tag = "profile", security(("bearer" = []), ("cookie" = [])),
+#[utoipa::path(get, path = "/v1/profile", tag = "profile", operation_id = "readOwnProfile", security(("bearer" = []), ("cookie" = [])),
     params(("If-None-Match" = Option<String>, Header, description = "ETags that the client has.")),
     responses(
         (status = 200, description = "The profile.", body = representation::Profile,
@@ -54,7 +54,7 @@ pub struct ProfilePatch {
 }
 
 /// Change the own profile.
-#[utoipa::path(patch, path = "/v1/profile", tag = "profile", security(("bearer" = []), ("cookie" = [])),
+#[utoipa::path(patch, path = "/v1/profile", tag = "profile", operation_id = "changeOwnProfile", security(("bearer" = []), ("cookie" = [])),
     params(("If-Match" = String, Header, description = "The ETag of the profile that the change was made from, or `*`.")),
     request_body(content((ProfilePatch = "application/merge-patch+json"), (ProfilePatch = "application/json"))),
     responses(

@@ -15,7 +15,7 @@ use crate::reply;
 use crate::representation::PublicProfile;
 
 /// Read the public part of a profile.
-#[utoipa::path(get, path = "/v1/users/{username}/profile", tag = "profile",
+#[utoipa::path(get, path = "/v1/users/{username}/profile", tag = "profile", operation_id = "readPublicProfile",
     params(
         ("username" = String, Path, description = "Whatever its case."),
         ("If-None-Match" = Option<String>, Header, description = "ETags that the client has."),

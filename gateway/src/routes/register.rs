@@ -36,7 +36,7 @@ pub(crate) struct Registered<'a> {
 }
 
 /// Create an account.
-#[utoipa::path(post, path = "/v1/register", tag = "account", request_body = Registration, responses(
+#[utoipa::path(post, path = "/v1/register", tag = "account", operation_id = "register", request_body = Registration, responses(
     (status = 201, description = "The account exists.", body = Registered),
     (status = 409, description = "The username is taken.", body = ProblemDocument, content_type = "application/problem+json"),
     TakesJson, ServiceProblems,

@@ -35,6 +35,15 @@ async fn the_contract_holds_every_route_with_its_problems() {
     ];
     assert_eq!(operations, expected.map(str::to_owned).into());
 
+    let operation_ids: Vec<&str> = contract["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(operation_ids.iter().collect::<BTreeSet<_>>().len(), operation_ids.len(), "{operation_ids:?}");
+
     let statuses = |path: &str, method: &str| -> Vec<String> {
         contract["paths"][path][method]["responses"].as_object().unwrap().keys().cloned().collect()
     };
