@@ -7,7 +7,8 @@ use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
-    GetUserRequest, LoginRequest, LoginResponse, LogoutRequest, RegisterRequest, Session, User,
+    ChangePasswordRequest, EndSessionRequest, EndSessionsRequest, GetUserRequest, ListSessionsRequest,
+    ListedSession, LoginRequest, LoginResponse, LogoutRequest, RegisterRequest, Session, User,
     ValidateSessionRequest, ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
@@ -40,7 +41,11 @@ impl Auth {
     pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
         let settings = Settings {
             attempt_timeout: ATTEMPT_TIMEOUT,
-            idempotent: &["/sallyport.auth.v1.AuthService/GetUser"],
+            idempotent: &[
+                "/sallyport.auth.v1.AuthService/GetUser",
+                "/sallyport.auth.v1.AuthService/ListSessions",
+                "/sallyport.auth.v1.AuthService/EndSessions",
+            ],
             ..Settings::default()
         };
         let upstream = Upstream::open("auth-svc", endpoints, settings, shutdown);
@@ -85,6 +90,35 @@ impl Auth {
         Ok(())
     }
 
+    /// The valid sessions of a user, the newest first.
+    pub async fn sessions(&self, user_id: &str) -> Result<Vec<ListedSession>, Problem> {
+        let request = self.read(ListSessionsRequest { user_id: user_id.to_owned() });
+        Ok(self.client.clone().list_sessions(request).await?.into_inner().sessions)
+    }
+
+    /// # Errors
+    /// 404 when the user has no such session.
+    pub async fn end_session(&self, user_id: &str, session_id: String) -> Result<(), Problem> {
+        let request = EndSessionRequest { user_id: user_id.to_owned(), session_id };
+        self.client.clone().end_session(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// Ends all sessions of a user but the one that is kept; empty: all of them.
+    pub async fn end_sessions(&self, user_id: &str, kept_session_id: &str) -> Result<(), Problem> {
+        let request =
+            EndSessionsRequest { user_id: user_id.to_owned(), kept_session_id: kept_session_id.to_owned() };
+        self.client.clone().end_sessions(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// 403 when the current password is wrong, 400 when the new one is not acceptable.
+    pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
+        self.client.clone().change_password(self.write(request)).await?;
+        Ok(())
+    }
+
     /// # Errors
     /// 404 when there is no such user.
     pub async fn user(&self, key: Key<'_>) -> Result<User, Problem> {
@@ -92,10 +126,15 @@ impl Auth {
             Key::UserId(id) => get_user_request::Key::UserId(id.to_owned()),
             Key::Username(name) => get_user_request::Key::Username(name.to_owned()),
         };
-        let mut request = Request::new(GetUserRequest { key: Some(key) });
-        request.set_timeout(self.read_timeout);
+        let request = self.read(GetUserRequest { key: Some(key) });
         let answer = self.client.clone().get_user(request).await?;
         answer.into_inner().user.ok_or_else(|| incomplete("GetUser"))
+    }
+
+    fn read<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.read_timeout);
+        request
     }
 
     fn write<T>(&self, message: T) -> Request<T> {

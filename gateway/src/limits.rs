@@ -79,6 +79,11 @@ impl Subject {
         Self::hash(b'u', crate::username::folded(username).as_bytes())
     }
 
+    /// A user who is signed in.
+    pub fn user_id(id: &str) -> Self {
+        Self::hash(b'i', id.as_bytes())
+    }
+
     pub fn token(token: &str) -> Self {
         Self::hash(b't', token.as_bytes())
     }

@@ -16,7 +16,7 @@ use crate::gate::{Gate, GateLayer};
 use crate::middleware::Middleware;
 use crate::openapi::Document;
 use crate::problem::Problem;
-use crate::routes::{docs, health, login, logout, me, profile, public_profile, register};
+use crate::routes::{docs, health, login, logout, me, password, profile, public_profile, register, sessions};
 
 /// The whole interface.
 pub fn router(app: App) -> Router {
@@ -31,6 +31,9 @@ pub fn router(app: App) -> Router {
 
     let me = behind(Gate::SignedIn, routes!(me::me));
     let profile = behind(Gate::SignedIn, routes!(profile::read, profile::change));
+    let all_sessions = behind(Gate::SignedIn, routes!(sessions::list, sessions::end_all));
+    let one_session = behind(Gate::SignedIn, routes!(sessions::end_one));
+    let password = behind(Gate::SignedIn, routes!(password::change));
 
     let public_profile = behind(Gate::Anonymous, routes!(public_profile::read));
 
@@ -48,6 +51,9 @@ pub fn router(app: App) -> Router {
         .routes(logout)
         .routes(me)
         .routes(profile)
+        .routes(all_sessions)
+        .routes(one_session)
+        .routes(password)
         .routes(public_profile)
         .routes(routes!(health::health))
         .routes(routes!(health::livez))

@@ -5,6 +5,8 @@ pub mod health;
 pub mod login;
 pub mod logout;
 pub mod me;
+pub mod password;
 pub mod profile;
 pub mod public_profile;
 pub mod register;
+pub mod sessions;

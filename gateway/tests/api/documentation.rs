@@ -22,16 +22,20 @@ async fn the_contract_holds_every_route_with_its_problems() {
         })
         .collect();
     let expected = [
+        "delete /v1/sessions",
+        "delete /v1/sessions/{id}",
         "get /health",
         "get /livez",
         "get /readyz",
         "get /v1/me",
         "get /v1/profile",
+        "get /v1/sessions",
         "get /v1/users/{username}/profile",
         "patch /v1/profile",
         "post /v1/login",
         "post /v1/logout",
         "post /v1/register",
+        "put /v1/password",
     ];
     assert_eq!(operations, expected.map(str::to_owned).into());
 

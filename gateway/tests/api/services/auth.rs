@@ -10,9 +10,9 @@ use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
     ChangePasswordRequest, ChangePasswordResponse, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
     EndSessionsResponse, GetUserRequest, GetUserResponse, ListSessionsRequest, ListSessionsResponse,
-    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse, Session,
-    User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
-    ValidateSessionStreamResponse, get_user_request,
+    ListedSession, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
+    RegisterResponse, Session, User, ValidateSessionRequest, ValidateSessionResponse,
+    ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -24,7 +24,7 @@ impl Services {
         self.begin("ValidateSession").await?;
         let user_id = self.lock().sessions.get(&request.token).cloned();
         let user_id = user_id.ok_or_else(session_invalid)?;
-        Ok(ValidateSessionResponse { session: Some(session(&user_id)) })
+        Ok(ValidateSessionResponse { session: Some(session(&user_id, &request.token)) })
     }
 }
 
@@ -32,9 +32,15 @@ fn session_invalid() -> Status {
     failure(Code::Unauthenticated, "SESSION_INVALID", "the session is not valid")
 }
 
-fn session(user_id: &str) -> Session {
+/// The first session has the id that the tests know.
+fn session_id(token: &str) -> String {
+    let serial = token.rsplit('-').next().unwrap().parse::<u128>().unwrap();
+    format!("{:032x}", 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128 + serial)
+}
+
+fn session(user_id: &str, token: &str) -> Session {
     Session {
-        id: "00112233445566778899aabbccddeeff".into(),
+        id: session_id(token),
         user_id: user_id.into(),
         created_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 }),
         last_seen_at: Some(prost_types::Timestamp { seconds: 1_767_225_660, nanos: 500_000_000 }),
@@ -82,7 +88,7 @@ impl AuthService for Services {
         })?;
         let token = format!("token-{}-{}", user.id, state.sessions.len());
         state.sessions.insert(token.clone(), user.id.clone());
-        let session = session(&user.id);
+        let session = session(&user.id, &token);
         Ok(Response::new(LoginResponse { token, user: Some(user), session: Some(session) }))
     }
 
@@ -110,8 +116,9 @@ impl AuthService for Services {
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         self.begin("Logout").await?;
-        let user_id = self.lock().sessions.remove(&request.into_inner().token).ok_or_else(session_invalid)?;
-        Ok(Response::new(LogoutResponse { session_id: session(&user_id).id, user_id }))
+        let token = request.into_inner().token;
+        let user_id = self.lock().sessions.remove(&token).ok_or_else(session_invalid)?;
+        Ok(Response::new(LogoutResponse { session_id: session_id(&token), user_id }))
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
@@ -129,30 +136,69 @@ impl AuthService for Services {
 
     async fn list_sessions(
         &self,
-        _: Request<ListSessionsRequest>,
+        request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        Err(Status::unimplemented("no route asks for it"))
+        self.begin("ListSessions").await?;
+        let (user_id, state) = (request.into_inner().user_id, self.lock());
+        let tokens = state.sessions.iter().filter(|(_, owner)| **owner == user_id);
+        let sessions = tokens
+            .map(|(token, _)| ListedSession {
+                session: Some(session(&user_id, token)),
+                client: state.last_login.clone(),
+            })
+            .collect();
+        Ok(Response::new(ListSessionsResponse { sessions }))
     }
 
     async fn end_session(
         &self,
-        _: Request<EndSessionRequest>,
+        request: Request<EndSessionRequest>,
     ) -> Result<Response<EndSessionResponse>, Status> {
-        Err(Status::unimplemented("no route asks for it"))
+        self.begin("EndSession").await?;
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let before = state.sessions.len();
+        state
+            .sessions
+            .retain(|token, user_id| *user_id != request.user_id || session_id(token) != request.session_id);
+        if state.sessions.len() == before {
+            return Err(failure(Code::NotFound, "SESSION_NOT_FOUND", "there is no such session"));
+        }
+        Ok(Response::new(EndSessionResponse {}))
     }
 
     async fn end_sessions(
         &self,
-        _: Request<EndSessionsRequest>,
+        request: Request<EndSessionsRequest>,
     ) -> Result<Response<EndSessionsResponse>, Status> {
-        Err(Status::unimplemented("no route asks for it"))
+        self.begin("EndSessions").await?;
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let before = state.sessions.len();
+        state.sessions.retain(|token, user_id| {
+            *user_id != request.user_id || session_id(token) == request.kept_session_id
+        });
+        let ended = before - state.sessions.len();
+        Ok(Response::new(EndSessionsResponse { ended: u32::try_from(ended).unwrap() }))
     }
 
     async fn change_password(
         &self,
-        _: Request<ChangePasswordRequest>,
+        request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        Err(Status::unimplemented("no route asks for it"))
+        self.begin("ChangePassword").await?;
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let known = state.users.values_mut().find(|(user, _)| user.id == request.user_id);
+        let (_, password) = known.unwrap();
+        if *password != request.current_password {
+            return Err(failure(Code::PermissionDenied, "WRONG_PASSWORD", "the current password is wrong"));
+        }
+        if request.new_password.chars().count() < 15 {
+            return Err(invalid(&[("new_password", "has to have at least 15 characters")]));
+        }
+        *password = request.new_password;
+        state.sessions.retain(|token, user_id| {
+            *user_id != request.user_id || session_id(token) == request.kept_session_id
+        });
+        Ok(Response::new(ChangePasswordResponse {}))
     }
 }
 
