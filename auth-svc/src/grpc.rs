@@ -179,7 +179,7 @@ fn encode_user(user: User) -> pb::User {
 }
 
 fn encode_time(time: OffsetDateTime) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.unix_timestamp(), nanos: time.nanosecond() as i32 }
+    prost_types::Timestamp { seconds: time.unix_timestamp(), nanos: time.nanosecond().cast_signed() }
 }
 
 fn encode_session(session: &Session) -> pb::Session {
@@ -200,5 +200,8 @@ fn encode_millis(millis: i64) -> prost_types::Timestamp {
 }
 
 fn encode_duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
+    prost_types::Duration {
+        seconds: duration.as_secs().cast_signed(),
+        nanos: duration.subsec_nanos().cast_signed(),
+    }
 }

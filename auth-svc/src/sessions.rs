@@ -101,7 +101,7 @@ impl Sessions {
             seen_ms: stored.seen_ms,
             expires_in: left,
         };
-        if now_ms - stored.seen_ms >= millis(self.lifetimes.renewal_interval()) as i64 {
+        if now_ms - stored.seen_ms >= millis(self.lifetimes.renewal_interval()).cast_signed() {
             session.seen_ms = now_ms;
             session.expires_in = self.lifetimes.left(stored.created_ms, now_ms, now_ms).unwrap_or(left);
             self.renew_in_background(token, session.id);

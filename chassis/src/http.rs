@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    async fn start(
+    fn start(
         limits: Limits,
         work: Duration,
     ) -> (SocketAddr, Shutdown, tokio::task::JoinHandle<io::Result<()>>) {
@@ -179,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_in_flight_is_answered_when_the_server_stops() {
-        let (address, shutdown, _) = start(Limits::default(), Duration::from_millis(200)).await;
+        let (address, shutdown, _) = start(Limits::default(), Duration::from_millis(200));
         let mut stream = TcpStream::connect(address).await.unwrap();
         ask(&mut stream).await;
         let mut queued = TcpStream::connect(address).await.unwrap();
@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn headers_that_never_end_close_the_connection() {
         let limits = Limits { header_read_timeout: Duration::from_millis(50), ..Limits::default() };
-        let (address, _shutdown, _) = start(limits, Duration::ZERO).await;
+        let (address, _shutdown, _) = start(limits, Duration::ZERO);
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
         let mut answer = Vec::new();

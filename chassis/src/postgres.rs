@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::trace;
 
 /// How long a unit of work waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1000);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a unit of work may take once it has a connection; the server gives up on a statement a little later.
 const WORK_TIMEOUT: Duration = Duration::from_millis(900);
 const STATEMENT_TIMEOUT: &str = "2s";

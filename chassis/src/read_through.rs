@@ -58,7 +58,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::redis::{Redis, RedisAway};
+use crate::redis::{Link, Redis, RedisAway};
 use crate::shutdown::Shutdown;
 
 mod announced;
@@ -145,30 +145,19 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
                 Err(_) => link = None,
             }
         }
+        // Boxed, for a load is a large future, and a hit would carry its room along.
+        Box::pin(self.load(link, key, load)).await
+    }
+
+    /// The value of a key that the cache does not have at the moment.
+    async fn load<L, F>(&self, link: Option<Link>, key: &str, load: L) -> Result<Option<V>, E>
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Option<V>, E>> + Send + 'static,
+    {
         let load = Arc::new(load);
-        let flight = {
-            let (cache, key, load) = (self.cache.clone(), key.to_owned(), load.clone());
-            async move {
-                let Some(link) = link else {
-                    return cache.load(Source::Away, &*load).await;
-                };
-                match cache.claim(&link, &key).await {
-                    Claim::Found(found) => Landing { source: Source::of(found.as_ref()), outcome: Ok(found) },
-                    Claim::Leased(lease) => {
-                        let landing = cache.load(Source::Miss, &*load).await;
-                        match &landing.outcome {
-                            Ok(value) => lease.fill(&cache, value.as_ref()).await,
-                            Err(_) => lease.release(&cache).await,
-                        }
-                        landing
-                    }
-                    Claim::Refused => cache.load(Source::Miss, &*load).await,
-                    Claim::Away => cache.load(Source::Away, &*load).await,
-                }
-            }
-        };
-        // A flight that crashed has no outcome: the load is repeated here, where a panic is this request's
-        // own.
+        let flight = fly(self.cache.clone(), link, key.to_owned(), load.clone());
+        // A flight that crashed has no outcome: the load is repeated here, where a panic is this request's own.
         let landing = match self.flights.join(key, flight).await {
             Some(landing) => landing,
             None => self.cache.load(Source::Miss, &*load).await,
@@ -193,5 +182,30 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
         if let Ok(link) = self.cache.link().await {
             self.cache.forget(&link, key).await;
         }
+    }
+}
+
+/// One flight, from the first look at the key to the end of its fill. Without a link the cache is away.
+async fn fly<V, E, L, F>(cache: Arc<Cache>, link: Option<Link>, key: String, load: Arc<L>) -> Landing<V, E>
+where
+    V: Cached,
+    L: Fn() -> F,
+    F: Future<Output = Result<Option<V>, E>>,
+{
+    let Some(link) = link else {
+        return cache.load(Source::Away, &*load).await;
+    };
+    match cache.claim(&link, &key).await {
+        Claim::Found(found) => Landing { source: Source::of(found.as_ref()), outcome: Ok(found) },
+        Claim::Leased(lease) => {
+            let landing = cache.load(Source::Miss, &*load).await;
+            match &landing.outcome {
+                Ok(value) => lease.fill(&cache, value.as_ref()).await,
+                Err(_) => lease.release(&cache).await,
+            }
+            landing
+        }
+        Claim::Refused => cache.load(Source::Miss, &*load).await,
+        Claim::Away => cache.load(Source::Away, &*load).await,
     }
 }

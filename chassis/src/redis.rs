@@ -28,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause between attempts to connect, doubled from the first to the second bound, with jitter.
 const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// How often a link's clock is read. Clocks drift by microseconds in that time.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Where a Redis is: `redis://` or `rediss://`, as the redis crate reads it. Its `Debug` shows no password.
 #[derive(Clone)]
 pub struct RedisUrl(ConnectionInfo);
@@ -172,8 +175,8 @@ async fn keep_up(info: ConnectionInfo, shared: Arc<Shared>) {
                     tracing::info!(role = shared.role, "redis is back");
                 }
                 pause = RECONNECT_PAUSE.0;
-                shared.state.send_replace(State::Up(link));
-                shared.retired.notified().await;
+                shared.state.send_replace(State::Up(link.clone()));
+                tend(&link, &shared.retired).await;
                 metrics::counter!("redis_links_lost_total", "role" => shared.role).increment(1);
             }
             Err(cause) => {
@@ -183,6 +186,22 @@ async fn keep_up(info: ConnectionInfo, shared: Arc<Shared>) {
                 }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                 pause = (pause * 2).min(RECONNECT_PAUSE.1);
+            }
+        }
+    }
+}
+
+/// Asks for the time now and then until the link is retired: keeps the clock true, and notices a server that fell silent
+/// while nobody else asked.
+async fn tend(link: &Link, retired: &Notify) {
+    let mut tick = tokio::time::interval(CLOCK_INTERVAL);
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            () = retired.notified() => return,
+            _ = tick.tick() => {
+                // A failure has retired the link already.
+                let _ = link.read_clock().await;
             }
         }
     }

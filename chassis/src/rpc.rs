@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn every_code_has_its_name() {
-        for (number, name) in CODE_NAMES.iter().enumerate() {
-            let code = Code::from_i32(number as i32);
+        for (number, name) in (0_i32..).zip(CODE_NAMES) {
+            let code = Code::from_i32(number);
             assert_eq!(name.replace('_', ""), format!("{code:?}").to_uppercase());
         }
     }

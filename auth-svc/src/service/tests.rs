@@ -84,7 +84,7 @@ async fn a_username_is_taken_whatever_its_case_and_however_many_ask_at_once() {
     assert!(
         outcomes
             .iter()
-            .flat_map(|outcome| outcome.as_ref().err())
+            .filter_map(|outcome| outcome.as_ref().err())
             .all(|e| matches!(e, AuthError::UsernameTaken))
     );
 }

@@ -1,7 +1,9 @@
 //! One connection to one server process.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -22,6 +24,9 @@ pub struct Link {
 
 struct Identity {
     run_id: String,
+    connected: Instant,
+    /// The server's clock in milliseconds since 1970 at the moment of `connected`.
+    server_time_ms: AtomicI64,
     role: &'static str,
     serial: u64,
     shared: Weak<Shared>,
@@ -41,7 +46,7 @@ pub(super) async fn connect(
         let mut connection =
             Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?;
         let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-        // A replica or a server that still loads its file must not be used: the first write tells, here it is asked.
+        // A server that still loads its file refuses this.
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
         let run_id = server
             .lines()
@@ -49,11 +54,18 @@ pub(super) async fn connect(
             .unwrap_or_default()
             .trim()
             .to_owned();
-        let identity = Arc::new(Identity { run_id, role, serial, shared: Arc::downgrade(shared) });
+        let identity = Arc::new(Identity {
+            run_id,
+            connected: Instant::now(),
+            server_time_ms: AtomicI64::new(0),
+            role,
+            serial,
+            shared: Arc::downgrade(shared),
+        });
         Ok::<_, RedisError>(Link { connection, identity })
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
-        Ok(Ok(link)) => Ok(link),
+        Ok(Ok(link)) => link.read_clock().await.map(|()| link),
         Ok(Err(cause)) => Err(RedisAway::Failed(role, Arc::new(cause))),
         Err(_) => Err(RedisAway::TimedOut(role)),
     }
@@ -63,6 +75,19 @@ impl Link {
     /// The `run_id` of the server process: another one after every restart and after a failover.
     pub fn run_id(&self) -> &str {
         &self.identity.run_id
+    }
+
+    /// The server's clock, in milliseconds since 1970: read every few seconds, and carried on by a clock that nobody sets.
+    pub fn server_time_ms(&self) -> i64 {
+        let elapsed = self.identity.connected.elapsed().as_millis() as i64;
+        self.identity.server_time_ms.load(Ordering::Relaxed) + elapsed
+    }
+
+    pub(super) async fn read_clock(&self) -> Result<(), RedisAway> {
+        let (seconds, micros): (i64, i64) = self.query("clock", &redis::cmd("TIME")).await?;
+        let elapsed = self.identity.connected.elapsed().as_millis() as i64;
+        self.identity.server_time_ms.store(seconds * 1000 + micros / 1000 - elapsed, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn serial(&self) -> u64 {
