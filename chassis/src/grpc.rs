@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-/// Keeps `grpc.health.v1` current: SERVING once ready, NOT_SERVING from the drain on.
+/// Keeps `grpc.health.v1` current: SERVING once it can serve something, NOT_SERVING from the drain on.
 async fn report_health(
     health: tonic_health::server::HealthReporter,
     services: Vec<&'static str>,
@@ -98,10 +98,10 @@ async fn report_health(
         }
     };
     set(ServingStatus::NotServing).await;
-    while !readiness.is_ready() && !readiness.is_draining() {
+    while !readiness.can_serve() && !readiness.is_draining() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    if readiness.is_ready() {
+    if readiness.can_serve() {
         set(ServingStatus::Serving).await;
     }
     shutdown.draining().cancelled().await;

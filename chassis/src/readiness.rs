@@ -34,6 +34,12 @@ impl Readiness {
         !self.is_draining() && self.waiting_for().is_empty()
     }
 
+    /// Whether it can answer some of its callers well: not draining, and some upstream has answered. Less than ready, and what
+    /// counts when the alternative is no replica at all: one that starts during an outage still serves the rest.
+    pub fn can_serve(&self) -> bool {
+        !self.is_draining() && (self.checks.is_empty() || self.checks.iter().any(|(_, answered)| answered()))
+    }
+
     pub fn is_draining(&self) -> bool {
         self.shutdown.draining().is_cancelled()
     }
@@ -55,6 +61,17 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn some_upstream_is_enough_to_serve_but_not_to_be_ready() {
+        let readiness = Readiness::new(
+            &Shutdown::new(),
+            vec![("redis", Box::new(|| true)), ("postgres", Box::new(|| false))],
+        );
+        assert!(readiness.can_serve() && !readiness.is_ready());
+        let readiness = Readiness::new(&Shutdown::new(), vec![("postgres", Box::new(|| false))]);
+        assert!(!readiness.can_serve());
+    }
 
     #[tokio::test]
     async fn ready_once_every_upstream_answered_and_until_the_drain() {
