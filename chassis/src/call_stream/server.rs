@@ -126,6 +126,8 @@ where
                 Ok(Err(_panic)) => Some(Err(panicked(durations.method()))),
                 Err(_aborted) => None,
             });
+            // Boxed, for each layer around it would else make room for it, and every call be copied several times.
+            let work = Box::pin(work);
             let code = |answer: &Option<_>| answer.as_ref().map_or(Code::Cancelled, rpc::code_of);
             let answer = rpc::serve(durations, call.context, work, code).await;
             Finished { slot: call.slot, answer }
