@@ -34,11 +34,13 @@ impl ProfileService {
         match self.cache.by_id(id).await? {
             Some(profile) if profile.username_key == username.key() => Ok(profile),
             // The two caches disagree, so what the first one said is outdated.
-            _ => {
-                self.cache.forget_username(username).await;
-                self.profiles.by_username(username.key()).await?.ok_or(ProfileError::NotFound)
-            }
+            _ => Box::pin(self.look_up_again(username)).await,
         }
+    }
+
+    async fn look_up_again(&self, username: &Username) -> Result<Profile, ProfileError> {
+        self.cache.forget_username(username).await;
+        self.profiles.by_username(username.key()).await?.ok_or(ProfileError::NotFound)
     }
 
     /// Makes the profile of a user, or finds the one that there is.
