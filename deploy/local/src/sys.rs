@@ -126,7 +126,9 @@ fn die_with_parent(signal: Signal, parent: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// No system but Linux offers this; there the pid files alone help.
 #[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail where it does something")]
 fn die_with_parent(_signal: Signal, _parent: u32) -> io::Result<()> {
     Ok(())
 }

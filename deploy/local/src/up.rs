@@ -37,22 +37,31 @@ pub struct Args {
     /// Rate limits; off for load tests.
     #[arg(long, env = "LIMITS", default_value = "on")]
     limits: Limits,
+    /// The port all gateways share.
     #[arg(long, env = "GATEWAY_PORT", default_value_t = 8080)]
     gateway_port: u16,
+    /// The first gateway's admin port.
     #[arg(long, env = "GATEWAY_ADMIN_PORT", default_value_t = 9080)]
     gateway_admin_port: u16,
+    /// The first auth service's gRPC port.
     #[arg(long, env = "AUTH_PORT", default_value_t = 50051)]
     auth_port: u16,
+    /// The first auth service's admin port.
     #[arg(long, env = "AUTH_ADMIN_PORT", default_value_t = 9151)]
     auth_admin_port: u16,
+    /// The first profile service's gRPC port.
     #[arg(long, env = "PROFILE_PORT", default_value_t = 50151)]
     profile_port: u16,
+    /// The first profile service's admin port.
     #[arg(long, env = "PROFILE_ADMIN_PORT", default_value_t = 9251)]
     profile_admin_port: u16,
+    /// PostgreSQL's port.
     #[arg(long, env = "POSTGRES_PORT", default_value_t = 15432)]
     postgres_port: u16,
+    /// The port of the Redis that holds sessions.
     #[arg(long, env = "STATE_REDIS_PORT", default_value_t = 16379)]
     state_redis_port: u16,
+    /// The port of the Redis for caches and limits.
     #[arg(long, env = "CACHE_REDIS_PORT", default_value_t = 16380)]
     cache_redis_port: u16,
     /// The folder for all data.

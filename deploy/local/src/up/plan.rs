@@ -77,9 +77,10 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Neither Redis nor PostgreSQL is shown: their greetings and farewells drown what the services say, who also tell
+    /// what fails there. The last lines of one that ends unasked are told.
     pub(super) fn redis(&self, folder: &LocalFolder) -> anyhow::Result<[Instance; 2]> {
         let args = self.args;
-        // Redis greets and says goodbye at its highest log level; what matters is told when one ends unasked.
         let (state, cache) = (Output::hidden(), Output::hidden());
         Ok([
             Instance::open(Role::State, &folder.redis_state(), args.state_redis_port, state)?,
@@ -88,8 +89,8 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn postgres(&self, folder: &LocalFolder) -> anyhow::Result<Cluster> {
-        let output = output("postgres", self.args);
-        Cluster::open(&folder.postgres()?, self.args.postgres_port, postgres::Options::DURABLE, output)
+        let (port, options) = (self.args.postgres_port, postgres::Options::DURABLE);
+        Cluster::open(&folder.postgres()?, port, options, Output::hidden())
     }
 
     /// What the user chose, or a Jaeger of our own that gets every trace.

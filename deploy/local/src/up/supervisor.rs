@@ -206,6 +206,7 @@ impl Supervisor {
         all_in_order
     }
 
+    /// What runs where, from what people talk to down to the stores.
     pub(super) fn rows(&self) -> Vec<Row> {
         let row = |worker: &Worker| Row {
             name: worker.server.name().to_owned(),
@@ -213,7 +214,9 @@ impl Supervisor {
             address: worker.server.address(),
             admin: worker.server.admin(),
         };
-        self.workers.iter().map(row).collect()
+        let mut workers: Vec<&Worker> = self.workers.iter().collect();
+        workers.sort_by_key(|worker| worker.tier);
+        workers.into_iter().map(row).collect()
     }
 
     fn launch(&mut self, index: usize) -> anyhow::Result<()> {

@@ -20,8 +20,9 @@ pub(super) fn render(rows: &[Row], args: &Args, took: Duration) -> String {
         );
         line.trim_end().to_owned()
     }));
-    let url = format!("http://127.0.0.1:{}/v1/register", args.gateway_port);
-    lines.push(format!("\nTry:\n  curl -i {url} -H 'content-type: application/json' -d '{BODY}'"));
+    let url = format!("http://127.0.0.1:{}", args.gateway_port);
+    lines.push(format!("\nThe interface is described at {url}/docs. Try:"));
+    lines.push(format!("  curl -i {url}/v1/register -H 'content-type: application/json' -d '{BODY}'"));
     let folder = args.folder.display();
     lines.push(format!("\nThe data is in {folder} and survives a restart; `make reset` deletes it. Ctrl-C stops everything.\n"));
     lines.join("\n")
