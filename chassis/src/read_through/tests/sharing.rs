@@ -1,6 +1,7 @@
 //! Who loads, and how often.
 
 use super::*;
+use crate::trace::TraceContext;
 
 const SLOW: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(20)];
 
@@ -119,4 +120,18 @@ async fn a_reader_that_died_with_its_lease_delays_others_by_milliseconds() {
     let begun = tokio::time::Instant::now();
     assert_eq!(read(&alive, &Database::at(1), AT_ONCE).await, 1);
     assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_load_belongs_to_the_trace_of_the_request_that_brought_it() {
+    let shutdown = Shutdown::new();
+    let replica = replica(&shutdown, &namespace());
+    let (seen, mut traces) = tokio::sync::mpsc::unbounded_channel();
+    let load = move || {
+        seen.send(TraceContext::current()).unwrap();
+        async { Ok(None) }
+    };
+    let context = TraceContext::root(false);
+    context.scope(replica.read("key", load)).await.unwrap();
+    assert_eq!(traces.recv().await, Some(Some(context)));
 }
