@@ -112,7 +112,7 @@ impl Postgres {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         metrics::counter!("db_client_operations_total", "operation" => operation).increment(1);
-        let run = async {
+        let run = std::pin::pin!(async {
             let mut connection = self.pool.acquire().await?;
             let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(&mut connection)).await else {
                 // Whatever it still answers belongs to a question that nobody asks any more.
@@ -123,7 +123,7 @@ impl Postgres {
                 drop(connection.detach());
             }
             outcome
-        };
+        });
         let outcome = if trace::is_sampled() { run.instrument(span(operation)).await } else { run.await };
         match &outcome {
             Err(error) if is_away(error) => {

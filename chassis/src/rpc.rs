@@ -79,6 +79,8 @@ pub async fn serve<T>(
     code: impl Fn(&T) -> Code,
 ) -> T {
     let started = Instant::now();
+    // Pinned once, so that the two branches do not each reserve room for it.
+    let call = std::pin::pin!(call);
     let outcome = context
         .scope(async {
             if !context.sampled {

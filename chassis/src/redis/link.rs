@@ -48,12 +48,12 @@ pub(super) async fn connect(
         let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
         // A server that still loads its file refuses this.
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
-        let run_id = server
-            .lines()
-            .find_map(|line| line.strip_prefix("run_id:"))
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim();
+        if run_id.is_empty() {
+            // What is cached is kept apart by it; without it an old process's entries would pass for this one's.
+            return Err((ErrorKind::Client, "the server does not tell its run_id").into());
+        }
+        let run_id = run_id.to_owned();
         let identity = Arc::new(Identity {
             run_id,
             connected: Instant::now(),
@@ -129,7 +129,8 @@ impl Link {
         operation: &'static str,
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, RedisAway> {
-        let bounded = tokio::time::timeout(CALL_TIMEOUT, call);
+        // Pinned once, so that the two branches do not each reserve room for it.
+        let bounded = std::pin::pin!(tokio::time::timeout(CALL_TIMEOUT, call));
         let outcome = if trace::is_sampled() {
             bounded.instrument(span(operation, self.identity.role)).await
         } else {
