@@ -2,10 +2,16 @@
 //! the servers we run are private instances, whatever the packages set up besides.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
 
 use crate::output::say;
 use crate::postgres::Programs;
-use crate::{redis, sys};
+use crate::{process, redis, sys};
+
+/// How long a package manager may take.
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 
 /// A package manager, and what the two servers are called in it.
 struct Manager {
@@ -93,9 +99,12 @@ pub fn ensure() -> anyhow::Result<()> {
     if authority == Authority::None {
         anyhow::bail!("{wanted} not installed. Run this, then try again:\n  {}", commands.join(" && "));
     }
-    for command in commands {
-        say(&format!("{wanted} not installed. Running: {command}"));
-        anyhow::ensure!(shell(&command).status()?.success(), "failed: {command}");
+    say(&format!("{wanted} not installed. What the packages start by themselves is not touched or used."));
+    for line in commands {
+        say(&format!("Running: {line}"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]);
+        process::run(command, INSTALL_LIMIT).with_context(|| format!("failed: {line}"))?;
     }
     anyhow::ensure!(
         Programs::find().is_some() && redis::find().is_some(),
@@ -126,12 +135,6 @@ fn succeeds(program: &str, args: &str) -> bool {
     let mut command = Command::new(program);
     command.args(args.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
-}
-
-fn shell(line: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", line]).stdin(Stdio::null());
-    command
 }
 
 #[cfg(test)]

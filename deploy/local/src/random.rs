@@ -3,13 +3,17 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
-pub(crate) fn fill(bytes: &mut [u8]) -> io::Result<()> {
-    File::open("/dev/urandom")?.read_exact(bytes)
-}
-
 /// 128 bits as 32 hexadecimal digits.
 pub(crate) fn password() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    fill(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes()?)))
+}
+
+pub(crate) fn number() -> io::Result<u16> {
+    Ok(u16::from_ne_bytes(bytes()?))
+}
+
+fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

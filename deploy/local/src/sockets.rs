@@ -2,9 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context as _;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::random;
 
 mod holder;
 
@@ -62,10 +66,13 @@ pub fn check_free(address: SocketAddr, claim: Claim<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// A loopback port that nothing listens on at the moment.
+/// A loopback port that nothing listens on at the moment. This process gets each port once (until it has had all), so
+/// servers that are started at the same time do not race for one.
 pub fn free_port() -> io::Result<u16> {
-    for _ in 0..SERVER_PORTS.len() {
-        let port = SERVER_PORTS.start + random_u16()? % SERVER_PORTS.len() as u16;
+    static NEXT: LazyLock<io::Result<AtomicU16>> = LazyLock::new(|| random::number().map(AtomicU16::new));
+    let next = NEXT.as_ref().map_err(|error| io::Error::from(error.kind()))?;
+    for _ in SERVER_PORTS {
+        let port = SERVER_PORTS.start + next.fetch_add(1, Ordering::Relaxed) % SERVER_PORTS.len() as u16;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
@@ -90,12 +97,6 @@ fn open_shared(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>
         listeners.push(listener);
     }
     Ok(listeners)
-}
-
-fn random_u16() -> io::Result<u16> {
-    let mut bytes = [0; 2];
-    crate::random::fill(&mut bytes)?;
-    Ok(u16::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]
