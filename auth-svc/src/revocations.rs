@@ -1,12 +1,14 @@
 //! Ends of sessions that are ordered in Postgres, in the transaction of their cause, and carried out in Redis.
 //!
-//! Whoever caused one carries it out before answering. When Redis does not answer at that moment the caller is told so, and
-//! the order stays: every replica looks now and then for orders that stayed, and carries them out. Doing one twice, or late, ends nothing
-//! that is newer than the order.
+//! Whoever caused one carries it out before answering. When Redis does not answer at that moment the caller is told so, the order
+//! stays, and this replica tries again until it is done. Every replica also looks now and then for what others left behind when
+//! they died. Doing one twice, or late, ends nothing that is newer than the order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::postgres::Postgres;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::error::AuthError;
@@ -14,10 +16,12 @@ use crate::session_clients::SessionClients;
 use crate::sessions::Sessions;
 use crate::token::SessionId;
 
-/// How often a replica looks for orders that stayed, give or take a half.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a replica forgets the clients of sessions that are long over, in sweeps.
-const SWEEPS_PER_CLEANING: u32 = 1200;
+/// How often a replica looks for orders that others left behind, give or take a half.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon a replica tries again what it could not carry out itself, give or take a half.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a replica forgets the clients of sessions that are long over.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 const BATCH: i64 = 100;
 
 /// One order: all sessions of a user end, but the kept one, and those of earlier generations are refused.
@@ -33,11 +37,12 @@ pub struct Revocation {
 pub struct Revocations {
     postgres: Postgres,
     sessions: Sessions,
+    left_behind: Arc<Notify>,
 }
 
 impl Revocations {
     pub fn new(postgres: Postgres, sessions: Sessions) -> Self {
-        Self { postgres, sessions }
+        Self { postgres, sessions, left_behind: Arc::default() }
     }
 
     /// Carries out an order, and strikes it off.
@@ -46,7 +51,10 @@ impl Revocations {
     /// Redis does not answer: the order stays. That it cannot be struck off is no error, for it can be carried out again.
     pub async fn carry_out(&self, order: Revocation) -> Result<(), AuthError> {
         let Revocation { user_id, generation, kept } = order;
-        self.sessions.end_all(user_id, kept, Some(generation)).await?;
+        if let Err(away) = self.sessions.end_all(user_id, kept, Some(generation)).await {
+            self.left_behind.notify_one();
+            return Err(away.into());
+        }
         let struck_off = self.postgres.run("revocations.strike_off", async |connection| {
             sqlx::query!(
                 "DELETE FROM session_revocations WHERE user_id = $1 AND generation = $2",
@@ -80,18 +88,35 @@ impl Revocations {
     }
 
     /// Carries out what stayed, for as long as the process runs.
-    pub async fn sweep(self, clients: SessionClients, longest_session: Duration) {
-        for sweep in 0_u32.. {
-            tokio::time::sleep(SWEEP_INTERVAL.mul_f64(0.5 + fastrand::f64())).await;
-            if sweep % SWEEPS_PER_CLEANING == 0 {
-                let _ = clients.forget_older_than(longest_session).await;
-            }
-            // Failures are told by those who wait for an answer; here there is another sweep.
-            for order in self.pending().await.unwrap_or_default() {
-                if self.carry_out(order).await.is_err() {
-                    break;
-                }
+    pub async fn sweep(self) {
+        loop {
+            let interval = if self.sweep_once().await.is_ok() { SWEEP_INTERVAL } else { RETRY_INTERVAL };
+            let pause = tokio::time::sleep(jittered(interval));
+            tokio::select! {
+                () = pause => {}
+                () = self.left_behind.notified() => tokio::time::sleep(jittered(RETRY_INTERVAL)).await,
             }
         }
     }
+
+    async fn sweep_once(&self) -> Result<(), AuthError> {
+        for order in self.pending().await? {
+            self.carry_out(order).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Forgets the clients of sessions that can no longer be, for as long as the process runs.
+pub async fn clean(clients: SessionClients, longest_session: Duration) {
+    loop {
+        tokio::time::sleep(jittered(CLEANING_INTERVAL)).await;
+        if let Err(error) = clients.forget_older_than(longest_session).await {
+            tracing::debug!("clients of old sessions are kept for now: {error}");
+        }
+    }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.5 + fastrand::f64())
 }

@@ -10,7 +10,7 @@ use crate::config::Args;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
 use crate::pepper::Peppers;
-use crate::revocations::Revocations;
+use crate::revocations::{self, Revocations};
 use crate::service::AuthService;
 use crate::session_clients::SessionClients;
 use crate::sessions::{Lifetimes, Sessions};
@@ -61,7 +61,8 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
     let session_clients = SessionClients::new(postgres.clone());
     let revocations = Revocations::new(postgres, sessions.clone());
-    shutdown.spawn_background(revocations.clone().sweep(session_clients.clone(), lifetimes.absolute));
+    shutdown.spawn_background(revocations.clone().sweep());
+    shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
     let service = AuthService {
         user_cache: UserCache::new(cache, "user", users.clone(), &shutdown),
         users,

@@ -230,15 +230,14 @@ async fn a_password_change_ends_every_other_session_and_the_old_password() {
 
 #[tokio::test]
 async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
-    let Bench { service, postgres, .. } = bench().await;
+    let Bench { service, .. } = bench().await;
     let user = service.register("alice", PASSWORD, None).await.unwrap();
     let old = service.login("alice", PASSWORD, &client()).await.unwrap();
     let read = service.users.credentials_by_id(user.id).await.unwrap().unwrap();
     // The password changed, and Redis was not there to be told.
     let generation = service.users.change_password(&read, &read.password_hash, None).await.unwrap().unwrap();
     assert!(service.validate(old.token.encoded()).await.is_ok());
-    let lifetime = Duration::from_secs(86_400);
-    let sweep = service.revocations.clone().sweep(SessionClients::new(postgres), lifetime);
+    let sweep = service.revocations.clone().sweep();
     let ended = async {
         while service.validate(old.token.encoded()).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
