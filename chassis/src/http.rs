@@ -5,18 +5,26 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tower::{Service, ServiceExt as _};
 
 use crate::shutdown::Shutdown;
+
+/// How long a connection that has brought no request yet may still bring one when the server stops: it may be on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// A body of more bytes may still be under way when its request has been refused.
+const BODY_THAT_COMES_AT_ONCE: u64 = 4096;
 
 /// Limits on what a client may do to a connection.
 #[derive(Debug, Clone, Copy)]
@@ -118,13 +126,19 @@ fn start_connection<S, B, F>(
     // Without it every small answer waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let draining = shutdown.draining().clone();
+    let asked = Arc::new(Notify::new());
+    let asks = asked.clone();
     let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        asks.notify_one();
         request.extensions_mut().insert(ConnectInfo(peer));
         let (service, draining) = (service.clone(), draining.clone());
         let http1 = request.version() < Version::HTTP_2;
+        let body_may_stay = http1 && has_large_body(request.headers());
         async move {
             let mut response = service.oneshot(request).await?;
-            if http1 && draining.is_cancelled() {
+            // A connection with the rest of a refused request in it is of no more use: the client is told before it tries.
+            let refused = response.status().is_client_error() || response.status().is_server_error();
+            if http1 && draining.is_cancelled() || body_may_stay && refused {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -138,8 +152,14 @@ fn start_connection<S, B, F>(
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // Who has connected and not asked yet is about to: to close now would be to reset.
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    _ = tokio::time::timeout(FIRST_REQUEST_GRACE, asked.notified()) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
         };
         if let Err(error) = ended {
@@ -147,6 +167,13 @@ fn start_connection<S, B, F>(
             tracing::debug!(%peer, error = &*error, "connection ended");
         }
     });
+}
+
+fn has_large_body(headers: &HeaderMap) -> bool {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || length.is_some_and(|length| length > BODY_THAT_COMES_AT_ONCE)
 }
 
 #[cfg(test)]
@@ -194,6 +221,43 @@ mod tests {
         }
         assert!(shutdown.finished(Duration::from_secs(10)).await);
         assert!(TcpStream::connect(address).await.is_err(), "the listener is closed");
+    }
+
+    #[tokio::test]
+    async fn a_request_on_its_way_is_answered_when_the_server_stops() {
+        let (address, shutdown, served) = start(Limits::default(), Duration::ZERO);
+        let mut connected = TcpStream::connect(address).await.unwrap();
+        tokio::task::yield_now().await;
+        shutdown.begin(Duration::ZERO).await;
+        served.await.unwrap().unwrap();
+        ask(&mut connected).await;
+        let mut answer = String::new();
+        connected.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        assert!(shutdown.finished(Duration::from_secs(10)).await);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_leaves_a_body_unread_ends_the_connection_and_says_so() {
+        let shutdown = Shutdown::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tower::service_fn(async |request: Request<Incoming>| {
+            let status = request.uri().path().trim_start_matches('/').parse::<u16>().unwrap();
+            Ok(Response::builder().status(status).body(Full::<Bytes>::default()).unwrap())
+        });
+        let server = shutdown.clone();
+        shutdown.spawn(async move { serve(listener, service, Limits::default(), &server).await });
+        for (status, length, closes) in [(413, 70_000, true), (401, 10, false), (200, 70_000, false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST /{status} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert_eq!(answer.contains("connection: close"), closes, "{answer}");
+        }
+        shutdown.begin(Duration::ZERO).await;
     }
 
     #[tokio::test]
