@@ -27,7 +27,7 @@ pub use sampling::Sampler;
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryArgs {
     /// Which log lines to write, in tracing-subscriber's directive syntax.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = parse_directives)]
     pub log: String,
     /// Shape of the log lines; `auto` is human-readable on a terminal and JSON elsewhere.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
@@ -48,6 +48,10 @@ pub enum LogFormat {
     Auto,
     Human,
     Json,
+}
+
+fn parse_directives(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
