@@ -26,10 +26,10 @@ pub struct Args {
     #[arg(long, env = "PROFILE_ENDPOINTS", default_value = "127.0.0.1:50151")]
     pub profile_endpoints: Endpoints,
     /// Redis that stands in for those that are not named apart.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:16380")]
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:16380", hide_env_values = true)]
     pub redis_url: RedisUrl,
     /// Redis for the rate limits, which may forget; `--redis-url` when it is not set.
-    #[arg(long, env = "CACHE_REDIS_URL")]
+    #[arg(long, env = "CACHE_REDIS_URL", hide_env_values = true)]
     pub cache_redis_url: Option<RedisUrl>,
     /// Proxies whose `Forwarded`, `X-Forwarded-For`, `X-Forwarded-Proto` and sampling decision are believed:
     /// comma-separated addresses or networks, such as `10.0.0.0/8,::1`.
