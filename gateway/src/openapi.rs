@@ -73,10 +73,16 @@ pub struct SessionProblems;
 
 impl IntoResponses for SessionProblems {
     fn responses() -> Responses {
-        problems(&[
-            (401, "There is no valid session."),
-            (403, "A change with a cookie that another site asks for."),
-        ])
+        problems(&[(401, "There is no valid session.")])
+    }
+}
+
+/// Of every route that changes something for those who are signed in.
+pub struct ForeignChange;
+
+impl IntoResponses for ForeignChange {
+    fn responses() -> Responses {
+        problems(&[(403, "A change with a cookie that another site asks for.")])
     }
 }
 

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::client_address::Client;
 use crate::credentials::{self, Credential};
 use crate::limits::Tally;
-use crate::openapi::{ServiceProblems, SessionProblems};
+use crate::openapi::{ForeignChange, ServiceProblems, SessionProblems};
 use crate::problem::Problem;
 use crate::{cross_site, gate};
 
@@ -20,7 +20,7 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 #[utoipa::path(post, path = "/v1/logout", tag = "session", operation_id = "logout", security(("bearer" = []), ("cookie" = [])), responses(
     (status = 204, description = "No replica accepts the session any more.",
         headers(("Clear-Site-Data" = Option<String>, description = "For a cookie session."))),
-    SessionProblems, ServiceProblems,
+    SessionProblems, ForeignChange, ServiceProblems,
 ))]
 pub async fn logout(State(app): State<App>, request: Request) -> Response {
     let (parts, _) = request.into_parts();

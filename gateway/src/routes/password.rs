@@ -12,7 +12,7 @@ use crate::gate::SignedIn;
 use crate::json_body::{JsonBody, Members};
 use crate::limits::{Subject, Tally};
 use crate::openapi::{ServiceProblems, SessionProblems, TakesJson};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemDocument};
 
 /// The password that is, and the one that shall be.
 #[derive(ToSchema)]
@@ -28,6 +28,8 @@ pub struct PasswordChange {
 #[utoipa::path(put, path = "/v1/password", operation_id = "changePassword", tag = "account", security(("bearer" = []), ("cookie" = [])),
     request_body = PasswordChange, responses(
     (status = 204, description = "The new password counts, and no replica accepts any other session any more."),
+    (status = 403, description = "The current password is wrong, or another site asks for the change with a cookie.", body = ProblemDocument,
+        content_type = "application/problem+json"),
     SessionProblems, TakesJson, ServiceProblems,
 ))]
 pub async fn change(

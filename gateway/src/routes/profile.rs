@@ -12,7 +12,7 @@ use crate::auth::Key;
 use crate::conditional::{IfMatch, IfNoneMatch, Tags, entity_tag};
 use crate::gate::SignedIn;
 use crate::json_body::MergePatch;
-use crate::openapi::{ServiceProblems, SessionProblems, TakesJson};
+use crate::openapi::{ForeignChange, ServiceProblems, SessionProblems, TakesJson};
 use crate::problem::{Problem, ProblemDocument};
 use crate::profile_change::ProfileChange;
 use crate::{reply, representation};
@@ -64,7 +64,7 @@ pub struct ProfilePatch {
             content_type = "application/problem+json"),
         (status = 428, description = "If-Match is missing.", body = ProblemDocument,
             content_type = "application/problem+json"),
-        TakesJson, SessionProblems, ServiceProblems,
+        TakesJson, SessionProblems, ForeignChange, ServiceProblems,
     ))]
 pub async fn change(
     State(app): State<App>,

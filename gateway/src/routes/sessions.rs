@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
 use crate::gate::SignedIn;
-use crate::openapi::{ServiceProblems, SessionProblems};
+use crate::openapi::{ForeignChange, ServiceProblems, SessionProblems};
 use crate::problem::{Problem, ProblemDocument};
 use crate::reply;
 use crate::representation::Session;
@@ -73,7 +73,7 @@ pub async fn list(State(app): State<App>, SignedIn(current): SignedIn) -> Result
     (status = 204, description = "No replica accepts the session any more."),
     (status = 404, description = "The user has no such session.", body = ProblemDocument,
         content_type = "application/problem+json"),
-    SessionProblems, ServiceProblems,
+    SessionProblems, ForeignChange, ServiceProblems,
 ))]
 pub async fn end_one(
     State(app): State<App>,
@@ -90,7 +90,7 @@ pub async fn end_one(
     (status = 204, description = "No replica accepts any of them any more."),
     (status = 400, description = "`includeCurrent` is neither true nor false.", body = ProblemDocument,
         content_type = "application/problem+json"),
-    SessionProblems, ServiceProblems,
+    SessionProblems, ForeignChange, ServiceProblems,
 ))]
 pub async fn end_all(
     State(app): State<App>,
