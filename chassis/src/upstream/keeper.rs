@@ -39,9 +39,9 @@ pub(super) async fn keep(pool: Arc<Pool>, address: Address) {
         match Connection::open(&address, &pool.settings).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                pool.set_answered();
                 reachable = true;
                 if connection.serving() {
+                    pool.set_answered();
                     pause = FIRST_PAUSE;
                     let ejection = serve_and_eject(&pool, connection, &mut relapses).await;
                     sleep(ejection).await;
