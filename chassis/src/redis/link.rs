@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -130,22 +130,22 @@ impl Link {
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, RedisAway> {
         // Pinned once, so that the two branches do not each reserve room for it.
-        let bounded = std::pin::pin!(tokio::time::timeout(CALL_TIMEOUT, call));
+        let bounded = std::pin::pin!(within(CALL_TIMEOUT, call));
         let outcome = if trace::is_sampled() {
             bounded.instrument(span(operation, self.identity.role)).await
         } else {
             bounded.await
         };
         match outcome {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(cause)) => {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(cause)) => {
                 self.count_failure(operation);
                 if ends_link(&cause) {
                     self.retire();
                 }
                 Err(RedisAway::Failed(self.identity.role, Arc::new(cause)))
             }
-            Err(_) => {
+            None => {
                 self.count_failure(operation);
                 self.retire();
                 Err(RedisAway::TimedOut(self.identity.role))
@@ -163,6 +163,19 @@ impl Link {
         metrics::counter!("redis_failures_total", "role" => self.identity.role, "operation" => operation)
             .increment(1);
     }
+}
+
+/// How long a call that has run out of time may still find an answer that has arrived already.
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// `None` when there is no answer in time. When this process was stopped or starved, its timers fire before it has read what came in
+/// meanwhile: hence a last look.
+async fn within<F: Future>(limit: Duration, call: F) -> Option<F::Output> {
+    let mut call = std::pin::pin!(call);
+    if let Ok(outcome) = tokio::time::timeout(limit, call.as_mut()).await {
+        return Some(outcome);
+    }
+    tokio::time::timeout(LAST_LOOK, call).await.ok()
 }
 
 /// Whether another connection could do better: this one is broken, or leads to a server that may not serve.
