@@ -75,7 +75,8 @@ impl Server {
         shutdown.spawn_background(report_health(health, self.services, readiness, shutdown.clone()));
         let observe = Observe { methods: Arc::new(unary_methods(self.descriptors)?), sampler: self.sampler };
         let service = ServiceBuilder::new().layer(observe).service(self.routes.routes().prepare());
-        let service = service.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+        let service =
+            service.map_request(|request: Request<crate::http::RequestBody>| request.map(Body::new));
         let limits = crate::http::Limits {
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             ..crate::http::Limits::default()

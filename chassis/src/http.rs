@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,11 +20,12 @@ use tower::{Service, ServiceExt as _};
 
 use crate::shutdown::Shutdown;
 
+mod request_body;
+
+pub use request_body::RequestBody;
+
 /// How long a connection that has brought no request yet may still bring one when the server stops: it may be on its way.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
-
-/// A body of more bytes may still be under way when its request has been refused.
-const BODY_THAT_COMES_AT_ONCE: u64 = 4096;
 
 /// Limits on what a client may do to a connection.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +61,7 @@ pub async fn serve<S, B, F>(
     shutdown: &Shutdown,
 ) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future = F>
         + Clone
         + Send
         + 'static,
@@ -114,7 +115,7 @@ fn start_connection<S, B, F>(
     service: S,
     shutdown: &Shutdown,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future = F>
         + Clone
         + Send
         + 'static,
@@ -128,17 +129,18 @@ fn start_connection<S, B, F>(
     let draining = shutdown.draining().clone();
     let asked = Arc::new(Notify::new());
     let asks = asked.clone();
-    let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
         asks.notify_one();
+        let mut request = request.map(RequestBody::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let (service, draining) = (service.clone(), draining.clone());
         let http1 = request.version() < Version::HTTP_2;
-        let body_may_stay = http1 && has_large_body(request.headers());
+        let rest = request.body().rest();
         async move {
             let mut response = service.oneshot(request).await?;
-            // A connection with the rest of a refused request in it is of no more use: the client is told before it tries.
-            let refused = response.status().is_client_error() || response.status().is_server_error();
-            if http1 && draining.is_cancelled() || body_may_stay && refused {
+            // A connection with the rest of a request in it is of no more use: the client is told before it tries.
+            let is_spoilt = || rest.is_some_and(|rest| rest.is_left());
+            if http1 && (draining.is_cancelled() || is_spoilt()) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -169,17 +171,10 @@ fn start_connection<S, B, F>(
     });
 }
 
-fn has_large_body(headers: &HeaderMap) -> bool {
-    let length =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || length.is_some_and(|length| length > BODY_THAT_COMES_AT_ONCE)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http_body_util::Full;
+    use http_body_util::{BodyExt as _, Full};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -191,7 +186,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let service = tower::service_fn(move |_: Request<Incoming>| async move {
+        let service = tower::service_fn(move |_: Request<RequestBody>| async move {
             tokio::time::sleep(work).await;
             Ok(Response::new(Full::new(Bytes::from_static(b"done"))))
         });
@@ -238,24 +233,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_that_leaves_a_body_unread_ends_the_connection_and_says_so() {
+    async fn an_answer_that_leaves_a_body_unread_ends_the_connection_and_says_so() {
         let shutdown = Shutdown::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let service = tower::service_fn(async |request: Request<Incoming>| {
-            let status = request.uri().path().trim_start_matches('/').parse::<u16>().unwrap();
-            Ok(Response::builder().status(status).body(Full::<Bytes>::default()).unwrap())
+        let service = tower::service_fn(async |request: Request<RequestBody>| {
+            if request.uri().path() == "/read" {
+                request.into_body().collect().await.unwrap();
+            }
+            Ok(Response::new(Full::<Bytes>::default()))
         });
         let server = shutdown.clone();
         shutdown.spawn(async move { serve(listener, service, Limits::default(), &server).await });
-        for (status, length, closes) in [(413, 70_000, true), (401, 10, false), (200, 70_000, false)] {
+        for (path, body, closes) in
+            [("/leave", "half", true), ("/read", "whole body", false), ("/leave", "", false)]
+        {
+            let length = if body == "half" { 2 * body.len() } else { body.len() };
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let head = format!("POST /{status} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n");
-            stream.write_all(head.as_bytes()).await.unwrap();
+            let request =
+                format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(request.as_bytes()).await.unwrap();
             let mut answer = vec![0; 4096];
             let read = stream.read(&mut answer).await.unwrap();
             let answer = String::from_utf8_lossy(&answer[..read]);
-            assert_eq!(answer.contains("connection: close"), closes, "{answer}");
+            assert_eq!(answer.contains("connection: close"), closes, "{path}: {answer}");
         }
         shutdown.begin(Duration::ZERO).await;
     }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -20,6 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
 use crate::call_stream::{CallError, Incoming as IncomingCall, ServerFrames, Work, serve};
+use crate::http::RequestBody as HttpBody;
 use crate::shutdown::Shutdown;
 use crate::trace::TraceContext;
 use crate::upstream::{Address, Endpoints};
@@ -269,7 +269,7 @@ struct Replica {
 
 type Boxed<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-impl tower::Service<Request<Incoming>> for Replica {
+impl tower::Service<Request<HttpBody>> for Replica {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Boxed<Response<Body>, Infallible>;
@@ -278,7 +278,7 @@ impl tower::Service<Request<Incoming>> for Replica {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<HttpBody>) -> Self::Future {
         let replica = self.clone();
         Box::pin(async move {
             Ok(match request.uri().path() {
