@@ -1,0 +1,91 @@
+//! The databases of a stack: each new and empty, on the server that all tests share or on one that a test can stop.
+
+use std::str::FromStr as _;
+
+use anyhow::Context as _;
+use local::postgres::{Cluster, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _};
+use tempfile::TempDir;
+
+use crate::controlled::Controlled;
+
+/// One database.
+pub struct Database {
+    url: String,
+    own: Option<OwnServer>,
+}
+
+/// Dropped in this order: the server before its folder.
+struct OwnServer {
+    server: Controlled<Cluster>,
+    _folder: TempDir,
+}
+
+impl Database {
+    /// A new database on the tests' server; when there is none, on a server of its own.
+    pub fn shared(name: &str) -> anyhow::Result<Self> {
+        let Some(server) = shared_server() else { return Self::own(name) };
+        let name = format!("{name}_{:016x}", fastrand::u64(..));
+        let (base, _) = server.rsplit_once('/').context("TEST_POSTGRES_URL names no database")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut connection = PgConnection::connect(&server).await?;
+            let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+            sqlx::raw_sql(create).execute(&mut connection).await?;
+            connection.close().await
+        })?;
+        Ok(Self { url: format!("{base}/{name}"), own: None })
+    }
+
+    /// A new database on a server that nobody else uses.
+    pub fn own(name: &str) -> anyhow::Result<Self> {
+        let folder = local::temporary::folder()?;
+        let postgres = Postgres::temporary(&folder.path().join("postgres"))?;
+        postgres.create_databases(&[name])?;
+        let url = postgres.url(name);
+        Ok(Self { url, own: Some(OwnServer { server: Controlled::new(postgres), _folder: folder }) })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The password within the URL.
+    pub fn password(&self) -> Option<&str> {
+        let (credentials, _) = self.url.strip_prefix("postgres://")?.rsplit_once('@')?;
+        Some(credentials.split_once(':')?.1)
+    }
+
+    /// The server. Panics when others use it too.
+    pub fn server(&self) -> &Controlled<Cluster> {
+        match &self.own {
+            Some(own) => &own.server,
+            None => panic!("this stack shares its PostgreSQL with others: ask for one of its own"),
+        }
+    }
+
+    /// Runs statements as the services' own user.
+    pub async fn execute(&self, statements: &str) {
+        let outcome = async {
+            let mut connection = self.connect().await;
+            sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await?;
+            connection.close().await
+        };
+        outcome.await.unwrap_or_else(|error| panic!("{statements}: {error}"));
+    }
+
+    /// A connection of the test's own.
+    pub async fn connect(&self) -> PgConnection {
+        let connection = async { PgConnection::connect_with(&PgConnectOptions::from_str(&self.url)?).await };
+        connection.await.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test runner says in the environment where its servers are"
+)]
+fn shared_server() -> Option<String> {
+    std::env::var("TEST_POSTGRES_URL").ok()
+}

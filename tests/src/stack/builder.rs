@@ -1,0 +1,217 @@
+//! How a stack comes up: everything that can start at once does, and it is whole when `start` returns.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
+
+use anyhow::Context as _;
+use local::output::Output;
+use local::redis::{Redis, Role};
+use local::server::Running;
+use local::service::{self, Service};
+use local::sockets;
+
+use super::{Part, Stack};
+use crate::controlled::{Controlled, Replica, START_LIMIT};
+use crate::database::Database;
+
+/// What a stack is to be like.
+pub struct Builder {
+    counts: [usize; 3],
+    variables: Vec<Variable>,
+    own_auth_postgres: bool,
+    own_profile_postgres: bool,
+}
+
+struct Variable {
+    part: Option<Part>,
+    index: Option<usize>,
+    name: &'static str,
+    value: String,
+}
+
+/// The sockets of one process: open before it starts, so that its address is known.
+struct Sockets {
+    listener: TcpListener,
+    admin: TcpListener,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            counts: [1, 1, 1],
+            variables: Vec::new(),
+            own_auth_postgres: false,
+            own_profile_postgres: false,
+        }
+        // Whatever the shell that runs the tests has set.
+        .env_everywhere("RUST_LOG", "info")
+        .env_everywhere("LOG_FORMAT", "json")
+    }
+}
+
+impl Builder {
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.counts[Part::Gateway as usize] = count;
+        self
+    }
+
+    pub fn auths(mut self, count: usize) -> Self {
+        self.counts[Part::Auth as usize] = count;
+        self
+    }
+
+    pub fn profiles(mut self, count: usize) -> Self {
+        self.counts[Part::Profile as usize] = count;
+        self
+    }
+
+    /// Sets an environment variable of all processes of one kind. What is set later wins.
+    pub fn env(mut self, part: Part, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push(Variable { part: Some(part), index: None, name, value: value.into() });
+        self
+    }
+
+    /// Sets an environment variable of one process.
+    pub fn env_of(mut self, part: Part, index: usize, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push(Variable { part: Some(part), index: Some(index), name, value: value.into() });
+        self
+    }
+
+    /// Sets an environment variable of every process.
+    pub fn env_everywhere(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push(Variable { part: None, index: None, name, value: value.into() });
+        self
+    }
+
+    pub fn without_limits(self) -> Self {
+        self.env(Part::Gateway, "RATE_LIMITS", "off")
+    }
+
+    /// The gateways believe what the test says about its address, so that it can be many clients.
+    pub fn behind_a_trusted_proxy(self) -> Self {
+        self.env(Part::Gateway, "TRUSTED_PROXIES", "127.0.0.1")
+    }
+
+    /// A PostgreSQL for auth-svc alone, for a test that stops it.
+    pub fn own_auth_postgres(mut self) -> Self {
+        self.own_auth_postgres = true;
+        self
+    }
+
+    /// A PostgreSQL for profile-svc alone.
+    pub fn own_profile_postgres(mut self) -> Self {
+        self.own_profile_postgres = true;
+        self
+    }
+
+    /// Starts everything and waits until it is ready.
+    pub fn start(self) -> Stack {
+        self.try_start().unwrap_or_else(|error| panic!("the stack did not start: {error:#}"))
+    }
+
+    fn try_start(self) -> anyhow::Result<Stack> {
+        let folder = local::temporary::folder()?;
+        let (state_folder, cache_folder) = (folder.path().join("state"), folder.path().join("cache"));
+        let (auth_database, profile_database, state, cache) = thread::scope(|scope| {
+            let auth = scope.spawn(|| database(Part::Auth, "auth", self.own_auth_postgres));
+            let profile = scope.spawn(|| database(Part::Profile, "profile", self.own_profile_postgres));
+            let state = scope.spawn(|| redis(Role::State, &state_folder));
+            let cache = scope.spawn(|| redis(Role::Cache, &cache_folder));
+            anyhow::Ok((join(auth)?, join(profile)?, join(state)?, join(cache)?))
+        })?;
+
+        let gateway_sockets = self.sockets(Part::Gateway)?;
+        let auth_sockets = self.sockets(Part::Auth)?;
+        let profile_sockets = self.sockets(Part::Profile)?;
+        let gateway_variables = [
+            ("AUTH_ENDPOINTS", endpoints(&auth_sockets)?),
+            ("PROFILE_ENDPOINTS", endpoints(&profile_sockets)?),
+            ("CACHE_REDIS_URL", cache.url()),
+        ];
+        let auth_variables = [
+            ("DATABASE_URL", auth_database.url().to_owned()),
+            ("STATE_REDIS_URL", state.url()),
+            ("CACHE_REDIS_URL", cache.url()),
+        ];
+        let profile_variables =
+            [("DATABASE_URL", profile_database.url().to_owned()), ("CACHE_REDIS_URL", cache.url())];
+
+        let auths = self.launch(Part::Auth, auth_sockets, &auth_variables)?;
+        let profiles = self.launch(Part::Profile, profile_sockets, &profile_variables)?;
+        let gateways = self.launch(Part::Gateway, gateway_sockets, &gateway_variables)?;
+        let stack = Stack {
+            gateways,
+            auths,
+            profiles,
+            state: Controlled::new(state),
+            cache: Controlled::new(cache),
+            auth_database,
+            profile_database,
+            folder,
+        };
+        stack.replicas().try_for_each(Replica::wait_ready)?;
+        Ok(stack)
+    }
+
+    fn sockets(&self, part: Part) -> anyhow::Result<Vec<Sockets>> {
+        (0..self.counts[part as usize]).map(|_| Sockets::open()).collect()
+    }
+
+    fn launch(
+        &self,
+        part: Part,
+        sockets: Vec<Sockets>,
+        variables: &[(&'static str, String)],
+    ) -> anyhow::Result<Vec<Replica>> {
+        let launch = |(index, Sockets { listener, admin })| {
+            let name = format!("{}-{index}", part.binary());
+            let binary = service::binary(part.binary())?;
+            let mut service = Service::new(name, binary, listener, admin, Output::kept());
+            for (name, value) in variables {
+                service = service.variable(name, value);
+            }
+            for variable in self.variables.iter().filter(|variable| variable.applies_to(part, index)) {
+                service = service.variable(variable.name, &variable.value);
+            }
+            Ok(Controlled::new(Running::launch(service)?))
+        };
+        sockets.into_iter().enumerate().map(launch).collect()
+    }
+}
+
+impl Variable {
+    fn applies_to(&self, part: Part, index: usize) -> bool {
+        self.part.is_none_or(|only| only == part) && self.index.is_none_or(|only| only == index)
+    }
+}
+
+impl Sockets {
+    fn open() -> anyhow::Result<Self> {
+        Ok(Self { listener: sockets::loopback()?, admin: sockets::loopback()? })
+    }
+}
+
+/// `host:port` of each, separated by commas, as the gateway takes them.
+fn endpoints(sockets: &[Sockets]) -> anyhow::Result<String> {
+    let addresses = sockets.iter().map(|sockets| Ok(sockets.listener.local_addr()?.to_string()));
+    Ok(addresses.collect::<anyhow::Result<Vec<_>>>()?.join(","))
+}
+
+/// A new database, migrated as an operator would.
+fn database(part: Part, name: &str, own: bool) -> anyhow::Result<Database> {
+    let database = if own { Database::own(name)? } else { Database::shared(name)? };
+    let mut migrate = Command::new(service::binary(part.binary())?);
+    migrate.arg("migrate").env("DATABASE_URL", database.url()).env("RUST_LOG", "info");
+    local::process::run(migrate, START_LIMIT).context("cannot migrate")?;
+    Ok(database)
+}
+
+fn redis(role: Role, folder: &Path) -> anyhow::Result<Redis> {
+    Redis::temporary(role, folder)
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

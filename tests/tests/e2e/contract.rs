@@ -1,0 +1,236 @@
+//! The documented contract: every outcome of every route can be had, and no route answers with one that is not documented.
+
+use http::Method;
+use local::process::Signal;
+use serde_json::json;
+use tests::api::{Answer, Api, Call};
+use tests::openapi::{Coverage, Outcome};
+use tests::person::{Person, SignedIn};
+use tests::raw_http;
+use tests::stack::{Part, Stack};
+use tests::wait;
+
+const REGISTER: &str = "/v1/register";
+const LOGIN: &str = "/v1/login";
+const LOGOUT: &str = "/v1/logout";
+const ME: &str = "/v1/me";
+const PROFILE: &str = "/v1/profile";
+const SESSIONS: &str = "/v1/sessions";
+const ONE_SESSION: &str = "/v1/sessions/{id}";
+const PASSWORD: &str = "/v1/password";
+const PUBLIC: &str = "/v1/users/{username}/profile";
+
+/// Which gateway of the stack.
+const CALM: usize = 0;
+const IMPATIENT: usize = 1;
+const STRICT: usize = 2;
+
+/// Three gateways in front of the same services: one as it ships but for its limits, one that waits for nobody, and one whose every
+/// quota is a single request.
+fn stack() -> Stack {
+    let stack = Stack::builder().gateways(3).without_limits();
+    let stack = stack
+        .env_of(Part::Gateway, CALM, "BODY_TIMEOUT_MS", "300")
+        .env_of(Part::Gateway, CALM, "DRAIN_DELAY_MS", "3000")
+        .env_of(Part::Gateway, IMPATIENT, "SESSION_TIMEOUT_MS", "100")
+        .env_of(Part::Gateway, IMPATIENT, "READ_TIMEOUT_MS", "100")
+        .env_of(Part::Gateway, IMPATIENT, "WRITE_TIMEOUT_MS", "200")
+        .env_of(Part::Gateway, STRICT, "RATE_LIMITS", "on");
+    ["LIMIT_LOGIN_IP", "LIMIT_LOGIN_ACCOUNT", "LIMIT_REGISTER_IP", "LIMIT_API"]
+        .into_iter()
+        .fold(stack, |stack, limit| stack.env_of(Part::Gateway, STRICT, limit, "1/600"))
+        .start()
+}
+
+/// A request to every route that needs a service, with all that it needs to succeed; the session ends with the last.
+fn all_calls(api: &Api, ada: &SignedIn, other_session: &str) -> Vec<(&'static str, u16, Call)> {
+    let Person { username, password, .. } = &ada.person;
+    let signed_in = |method, path: &str| api.call(method, path).bearer(&ada.token);
+    let new_password = json!({"currentPassword": password, "newPassword": format!("{password} again")});
+    let credentials = json!({"username": username, "password": password});
+    let change = signed_in(Method::PATCH, PROFILE).if_match("*").json(&json!({"bio": "x"}));
+    vec![
+        (REGISTER, 201, api.post(REGISTER).json(&Person::new().registration())),
+        (LOGIN, 200, api.post(LOGIN).json(&credentials)),
+        (ME, 200, signed_in(Method::GET, ME)),
+        (PROFILE, 200, signed_in(Method::GET, PROFILE)),
+        (PROFILE, 200, change),
+        (PUBLIC, 200, api.get(&ada.person.public_profile())),
+        (SESSIONS, 200, signed_in(Method::GET, SESSIONS)),
+        (ONE_SESSION, 204, signed_in(Method::DELETE, &format!("{SESSIONS}/{other_session}"))),
+        (SESSIONS, 204, signed_in(Method::DELETE, SESSIONS)),
+        (PASSWORD, 204, signed_in(Method::PUT, PASSWORD).json(&new_password)),
+        (LOGOUT, 204, signed_in(Method::POST, LOGOUT)),
+    ]
+}
+
+/// The id of the session that asks.
+async fn session_id(api: &Api, ada: &SignedIn) -> String {
+    ada.me(api).await.expect(200).json()["session"]["id"].as_str().unwrap_or_default().to_owned()
+}
+
+struct Walk {
+    stack: Stack,
+    coverage: Coverage,
+}
+
+impl Walk {
+    async fn begin() -> Self {
+        let stack = stack();
+        let document = stack.api(CALM).get("/openapi.json").await.expect(200).json();
+        Self { stack, coverage: Coverage::of(&document) }
+    }
+
+    #[track_caller]
+    fn saw(&mut self, route: &str, status: u16, answer: Answer) {
+        let answer = answer.expect(status);
+        self.coverage.saw(route, &answer);
+    }
+
+    async fn successes(&mut self) {
+        let api = self.stack.api(CALM);
+        for path in ["/health", "/livez", "/readyz"] {
+            self.saw(path, 200, api.get(path).await);
+        }
+        let ada = Person::signed_in(&api).await;
+        let tag = ada.profile(&api).await.expect(200).expect_header("etag").to_owned();
+        let own = api.get(PROFILE).bearer(&ada.token).header("if-none-match", &tag);
+        self.saw(PROFILE, 304, own.await);
+        let public = api.get(&ada.person.public_profile()).header("if-none-match", &tag);
+        self.saw(PUBLIC, 304, public.await);
+        let other = session_id(&api, &ada.person.sign_in(&api).await).await;
+        for (route, status, call) in all_calls(&api, &ada, &other) {
+            self.saw(route, status, call.await);
+        }
+    }
+
+    async fn refusals(&mut self) {
+        let api = self.stack.api(CALM);
+        let ada = Person::signed_in(&api).await;
+        self.saw(REGISTER, 409, ada.person.register(&api).await);
+        self.saw(LOGIN, 401, Person::new().log_in(&api).await);
+        self.saw(PUBLIC, 404, api.get(&Person::new().public_profile()).await);
+        let is_for_all = |route| matches!(route, REGISTER | LOGIN | PUBLIC);
+        let stranger = SignedIn { token: "made up".to_owned(), ..ada.clone() };
+        for (route, _, call) in all_calls(&api, &stranger, "any") {
+            if !is_for_all(route) {
+                self.saw(route, 401, call.await);
+            }
+        }
+        let from_elsewhere = api.with_header("cookie", &format!("session={}", ada.token));
+        for (route, _, call) in all_calls(&from_elsewhere, &ada, "any") {
+            if !is_for_all(route) && *call.method() != Method::GET {
+                self.saw(route, 403, call.without_bearer().await);
+            }
+        }
+        let delete = |path: &str| api.call(Method::DELETE, path).bearer(&ada.token);
+        self.saw(ONE_SESSION, 404, delete("/v1/sessions/any").await);
+        self.saw(SESSIONS, 400, delete("/v1/sessions?includeCurrent=perhaps").await);
+        let patch = || api.patch(PROFILE).bearer(&ada.token);
+        self.saw(PROFILE, 428, patch().json(&json!({"bio": "x"})).await);
+        self.saw(PROFILE, 412, patch().if_match("\"other.1\"").json(&json!({"bio": "x"})).await);
+        for (route, call) in [
+            (REGISTER, api.post(REGISTER)),
+            (LOGIN, api.post(LOGIN)),
+            (PROFILE, patch().if_match("*")),
+            (PASSWORD, api.call(Method::PUT, PASSWORD).bearer(&ada.token)),
+        ] {
+            self.saw(route, 400, call.clone().json(&json!([])).await);
+            self.saw(route, 413, call.clone().body("application/json", vec![b' '; 70_000]).await);
+            self.saw(route, 415, call.body("text/plain", "{}").await);
+        }
+    }
+
+    /// 408: the body stops in the middle.
+    async fn stalled_bodies(&mut self) {
+        let api = self.stack.api(CALM);
+        let ada = Person::signed_in(&api).await;
+        for (method, route) in [("POST", REGISTER), ("POST", LOGIN), ("PATCH", PROFILE), ("PUT", PASSWORD)] {
+            let request = format!(
+                "{method} {route} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {}\r\nif-match: *\r\n\
+                 content-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
+                ada.token
+            );
+            let (status, text) = raw_http::exchange_unfinished(api.gateway(), request.as_bytes()).await;
+            assert_eq!(status, Some(408), "{method} {route}: {text}");
+            self.coverage.saw_status(method, route, 408);
+        }
+    }
+
+    /// 429: every quota is used up.
+    async fn limits(&mut self) {
+        let (calm, api) = (self.stack.api(CALM), self.stack.api(STRICT));
+        let ada = Person::signed_in(&calm).await;
+        Person::new().register(&api).await.expect(201);
+        Person::new().log_in(&api).await.expect(401);
+        ada.me(&api).await.expect(200);
+        api.get(&ada.person.public_profile()).await.expect(200);
+        for (route, _, call) in all_calls(&api, &ada, "any") {
+            if route != LOGOUT {
+                self.saw(route, 429, call.await);
+            }
+        }
+        self.saw(LOGOUT, 429, api.post(LOGOUT).bearer("made up").await);
+        // Whoever may ask no more may still leave.
+        ada.log_out(&api).await.expect(204);
+    }
+
+    /// 504: what the services wait for does not come in time.
+    async fn slow_dependencies(&mut self) {
+        let (calm, api) = (self.stack.api(CALM), self.stack.api(IMPATIENT));
+        let ada = Person::signed_in(&calm).await.noted(&calm).await;
+        self.stack.cache.flush().await;
+        let mut locks = Vec::new();
+        for (database, table) in
+            [(&self.stack.auth_database, "users"), (&self.stack.profile_database, "profiles")]
+        {
+            let mut connection = database.connect().await;
+            let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+            let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut connection).await;
+            lock.unwrap_or_else(|error| panic!("{table} cannot be locked: {error}"));
+            locks.push(connection);
+        }
+        self.stack.state.pause().await;
+        for (route, _, call) in all_calls(&api, &ada, "any") {
+            self.saw(route, 504, call.await);
+        }
+        self.stack.state.resume().await;
+        drop(locks);
+        // The logout may have been carried out after all.
+        let back = async || matches!(ada.me(&calm).await.status, 200 | 401);
+        wait::until_true("the session store is back", back).await;
+    }
+
+    /// 503: nobody is there.
+    async fn outages(&mut self) {
+        let api = self.stack.api(CALM);
+        let ada = Person::signed_in(&api).await;
+        self.stack.auths[0].stop().await;
+        self.stack.profiles[0].stop().await;
+        for (route, _, call) in all_calls(&api, &ada, "any") {
+            self.saw(route, 503, call.await);
+        }
+        self.stack.gateways[CALM].signal(Signal::Terminate);
+        let readiness = async || {
+            let answer = api.get("/readyz").await;
+            (answer.status == 503).then_some(answer)
+        };
+        let answer = wait::until("the gateway drains", readiness).await;
+        self.saw("/readyz", 503, answer);
+    }
+}
+
+#[tokio::test]
+async fn every_documented_outcome_of_every_route_happens_and_no_other() {
+    let mut walk = Walk::begin().await;
+    walk.successes().await;
+    walk.refusals().await;
+    walk.stalled_bodies().await;
+    walk.limits().await;
+    walk.slow_dependencies().await;
+    walk.outages().await;
+    // A bug cannot be had on demand.
+    let is_bug = |outcome: &&Outcome| outcome.2 == 500;
+    let unseen: Vec<_> = walk.coverage.unseen().into_iter().filter(|outcome| !is_bug(outcome)).collect();
+    assert_eq!(unseen, Vec::<&Outcome>::new(), "documented, but never seen");
+}
