@@ -201,6 +201,11 @@ impl Answer {
         document
     }
 
+    /// Nothing when the hash pool was full, so that nothing has been done.
+    pub fn unless_full(self) -> Option<Self> {
+        (self.status != 503 || self.json()["code"] != "CAPACITY").then_some(self)
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)

@@ -52,9 +52,11 @@ impl Person {
         api.post("/v1/login").json(&self.credentials()).await
     }
 
-    /// Logs in, which has to succeed.
+    /// Logs in, which has to succeed; comes again while other tests fill the hash pool.
     pub async fn sign_in(&self, api: &Api) -> SignedIn {
-        let body = self.log_in(api).await.expect(200).json();
+        let login =
+            wait::until("the hash pool has room", async || self.log_in(api).await.unless_full()).await;
+        let body = login.expect(200).json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (token, id) = (text(&body["token"]), text(&body["user"]["id"]));
         assert!(!token.is_empty() && !id.is_empty(), "a login without token or user: {body}");
