@@ -35,7 +35,8 @@ impl Person {
     /// Somebody who has an account.
     pub async fn registered(api: &Api) -> Self {
         let person = Self::new();
-        person.register(api).await.expect(201);
+        let registration = async || person.register(api).await.unless_full();
+        wait::until("the hash pool has room", registration).await.expect(201);
         person
     }
 
