@@ -14,6 +14,8 @@ use tests::stack::Stack;
 const WRITERS: usize = 3;
 const CHANGES: usize = 120;
 const READERS: usize = 8;
+/// Of all readers together, and more while there are writers.
+const READS: usize = 2000;
 
 /// One profile under readers and writers at every gateway.
 struct Race<'a> {
@@ -61,7 +63,7 @@ impl<'a> Race<'a> {
             let answer = call.await.expect(200);
             assert!(answer.version() >= at_least, "version {} after {at_least}", answer.version());
             self.reads.set(self.reads.get() + 1);
-            if self.writing.get() == 0 {
+            if self.writing.get() == 0 && self.reads.get() >= READS {
                 break;
             }
         }
@@ -78,7 +80,6 @@ async fn race(stack: &Stack, evict: impl AsyncFn(&Store, &SignedIn)) {
         }
     };
     tokio::join!(race.run(), evictions);
-    assert!(race.reads.get() >= 1000, "{} reads show little", race.reads.get());
 }
 
 #[tokio::test]
