@@ -27,6 +27,9 @@ pub use request_body::RequestBody;
 /// How long a connection that has brought no request yet may still bring one when the server stops: it may be on its way.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
+/// What is read ahead of an HTTP/1 connection; headers that do not fit are refused with 431. hyper's own bound is 400 KiB.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Limits on what a client may do to a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -97,7 +100,11 @@ where
 
 fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_buf_size(HTTP1_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
