@@ -75,6 +75,18 @@ impl Database {
         outcome.await.unwrap_or_else(|error| panic!("{statements}: {error}"));
     }
 
+    /// Makes every statement about a table take its time after it has looked: so many seconds, an SQL expression. What it answers is
+    /// old by then.
+    pub async fn slow_down(&self, table: &str, seconds: &str) {
+        let slow = format!(
+            "ALTER TABLE {table} RENAME TO {table}_stored;
+             CREATE FUNCTION dawdle() RETURNS boolean LANGUAGE plpgsql VOLATILE COST 100000 AS
+                 'BEGIN PERFORM pg_sleep({seconds}); RETURN true; END';
+             CREATE VIEW {table} AS SELECT * FROM {table}_stored WHERE dawdle()"
+        );
+        self.execute(&slow).await;
+    }
+
     /// A connection of the test's own.
     pub async fn connect(&self) -> PgConnection {
         let connection = async { PgConnection::connect_with(&PgConnectOptions::from_str(&self.url)?).await };

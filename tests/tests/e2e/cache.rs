@@ -59,6 +59,8 @@ async fn a_thousand_concurrent_cold_reads_of_one_profile_issue_one_query_per_rep
     let apis = stack.apis();
     let ada = Person::signed_in(&apis[0]).await.noted(&apis[0]).await;
     ada.change(&apis[0], &json!({"bio": "Enchantress of numbers"})).await.expect(200);
+    // Slow enough for everybody to come while the first is still waiting.
+    stack.profile_database.slow_down("profiles", "0.3").await;
     let public = ada.person.public_profile();
     let counts = async |operation| {
         let (first, second) = (&stack.profiles[0], &stack.profiles[1]);

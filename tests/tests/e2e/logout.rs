@@ -14,8 +14,8 @@ const READERS: usize = 2;
 /// Reads of each reader that begin after the acknowledgement.
 const READS_AFTER: usize = 3;
 
-/// Reads without a pause from everywhere while the session ends, and goes on reading. `ripe`: when the session may end.
-async fn log_out_under_fire(apis: &[Api], ada: &SignedIn, ripe: impl AsyncFn(&SignedIn)) {
+/// Reads without a pause from everywhere while the session ends, and goes on reading. `before`: what happens just before the end.
+async fn log_out_under_fire(apis: &[Api], ada: &SignedIn, before: impl AsyncFn()) {
     let acknowledged = Cell::new(false);
     let accepted = Cell::new(0_usize);
     let reader = async |api: &Api, path: &'static str| {
@@ -23,12 +23,13 @@ async fn log_out_under_fire(apis: &[Api], ada: &SignedIn, ripe: impl AsyncFn(&Si
         while after < READS_AFTER {
             let began_after = acknowledged.get();
             let answer = api.get(path).bearer(&ada.token).await;
-            match (answer.status, began_after) {
-                (200, false) => accepted.set(accepted.get() + 1),
-                (401, _) => {}
-                (status, began_after) => {
-                    panic!("{status}, begun after the acknowledgement: {began_after}: {}", answer.text())
-                }
+            match answer.status {
+                200 if began_after => panic!("accepted after its end: {}", answer.text()),
+                200 => accepted.set(accepted.get() + 1),
+                401 => {}
+                // On a machine that is busy enough: nobody was let in.
+                503 | 504 => continue,
+                _ => panic!("{}: {} {}", answer.request, answer.status, answer.text()),
             }
             after += usize::from(began_after);
         }
@@ -40,9 +41,12 @@ async fn log_out_under_fire(apis: &[Api], ada: &SignedIn, ripe: impl AsyncFn(&Si
     let logout = async {
         let everywhere = apis.len() * READERS;
         wait::until_true("the session is used everywhere", async || accepted.get() >= everywhere).await;
-        ripe(ada).await;
+        before().await;
         let api = &apis[fastrand::usize(..apis.len())];
-        ada.log_out(api).await.expect(204);
+        wait::until_true("the session has ended", async || {
+            matches!(ada.log_out(api).await.status, 204 | 401)
+        })
+        .await;
         acknowledged.set(true);
     };
     tokio::join!(readers, logout);
@@ -56,28 +60,32 @@ async fn a_logout_is_seen_by_all_at_once() {
     let other = ada.sign_in(&apis[0]).await;
     for round in 0..200 {
         let session = ada.sign_in(&apis[round % 3]).await;
-        log_out_under_fire(&apis, &session, async |_| {}).await;
+        log_out_under_fire(&apis, &session, async || {}).await;
     }
     other.me(&apis[1]).await.expect(200);
 }
 
-/// With an idle time-out of four seconds a session is renewed five times a second, behind answers that are on their way already.
+/// Redis is made to hold all writes back for longer than it takes until a session is to be renewed. The logout is the first of
+/// them; renewals by the replicas that still answer follow, and all of them are carried out in that order.
 #[tokio::test]
 async fn no_renewal_in_flight_brings_a_session_back() {
-    let stack = Stack::builder().gateways(3).auths(2).without_limits();
-    let stack = stack.env(Part::Auth, "SESSION_IDLE_SECONDS", "4").start();
+    // With an idle time-out of two seconds a session is renewed every tenth of a second.
+    const HELD_BACK_MS: u32 = 130;
+    let stack = Stack::builder().gateways(3).auths(3).without_limits();
+    let stack = stack.env(Part::Auth, "SESSION_IDLE_SECONDS", "2").start();
     let apis = stack.apis();
     let ada = Person::registered(&apis[0]).await;
-    let renewed = async |session: &SignedIn| {
-        wait::until_true("the session was renewed", async || {
-            let me = session.me(&apis[0]).await.expect(200).json();
-            me["session"]["lastSeenAt"] != me["session"]["createdAt"]
-        })
-        .await;
+    let state = stack.state.connect().await;
+    let hold_writes_back = async || {
+        let mut pause = redis::cmd("CLIENT");
+        pause.arg("PAUSE").arg(HELD_BACK_MS).arg("WRITE");
+        pause.query_async::<()>(&mut state.clone()).await.expect("the session store answers");
     };
-    for _ in 0..10 {
-        let sessions = join_all((0..4).map(|number| ada.sign_in(&apis[number % 3]))).await;
-        join_all(sessions.iter().map(|session| log_out_under_fire(&apis, session, renewed))).await;
+    for round in 0..15 {
+        // With another session the user's entry stays, and there would be something to bring the ended one back to.
+        ada.sign_in(&apis[0]).await;
+        let session = ada.sign_in(&apis[round % 3]).await;
+        log_out_under_fire(&apis, &session, hold_writes_back).await;
     }
 }
 
