@@ -1,23 +1,18 @@
 //! The wire side of auth-svc: decode, call, encode. Conversions from and to protobuf live here alone.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use chassis::call_stream;
 use chassis::shutdown::Shutdown;
-use chassis::status::to_status;
 use proto::auth::v1 as pb;
-use time::OffsetDateTime;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::error::AuthError;
 use crate::service::{AuthService, Login};
-use crate::session_clients::Client;
-use crate::sessions::Session;
-use crate::users::User;
 
+mod convert;
 mod frames;
 
+use convert::{decode_client, encode_activity, encode_client, encode_session, encode_user, failed};
 use frames::ValidateSessionFrames;
 
 /// The RPCs over the use cases.
@@ -42,8 +37,10 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        let pb::RegisterRequest { username, password, email } = request.into_inner();
-        let user = self.service.register(&username, &password, email.as_deref()).await.map_err(failed)?;
+        let pb::RegisterRequest { username, password, email, client } = request.into_inner();
+        let client = decode_client(client);
+        let registered = self.service.register(&username, &password, email.as_deref(), &client);
+        let user = registered.await.map_err(failed)?;
         Ok(Response::new(pb::RegisterResponse { user: Some(encode_user(user)) }))
     }
 
@@ -88,7 +85,8 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::LogoutRequest>,
     ) -> Result<Response<pb::LogoutResponse>, Status> {
-        let token = self.service.logout(&request.into_inner().token).await.map_err(failed)?;
+        let pb::LogoutRequest { token, client } = request.into_inner();
+        let token = self.service.logout(&token, &decode_client(client)).await.map_err(failed)?;
         Ok(Response::new(pb::LogoutResponse {
             session_id: token.digest().id.to_string(),
             user_id: token.user_id().to_string(),
@@ -115,7 +113,7 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         let sessions = self.service.list_sessions(&request.into_inner().user_id).await.map_err(failed)?;
         let listed = sessions.into_iter().map(|(session, client)| pb::ListedSession {
             session: Some(encode_session(&session)),
-            client: client.map(|Client { address, user_agent }| pb::Client { address, user_agent }),
+            client: client.map(encode_client),
         });
         Ok(Response::new(pb::ListSessionsResponse { sessions: listed.collect() }))
     }
@@ -124,8 +122,8 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::EndSessionRequest>,
     ) -> Result<Response<pb::EndSessionResponse>, Status> {
-        let pb::EndSessionRequest { user_id, session_id } = request.into_inner();
-        self.service.end_session(&user_id, &session_id).await.map_err(failed)?;
+        let pb::EndSessionRequest { user_id, session_id, client } = request.into_inner();
+        self.service.end_session(&user_id, &session_id, &decode_client(client)).await.map_err(failed)?;
         Ok(Response::new(pb::EndSessionResponse {}))
     }
 
@@ -133,8 +131,9 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::EndSessionsRequest>,
     ) -> Result<Response<pb::EndSessionsResponse>, Status> {
-        let pb::EndSessionsRequest { user_id, kept_session_id } = request.into_inner();
-        let ended = self.service.end_sessions(&user_id, &kept_session_id).await.map_err(failed)?;
+        let pb::EndSessionsRequest { user_id, kept_session_id, client } = request.into_inner();
+        let client = decode_client(client);
+        let ended = self.service.end_sessions(&user_id, &kept_session_id, &client).await.map_err(failed)?;
         Ok(Response::new(pb::EndSessionsResponse { ended }))
     }
 
@@ -142,12 +141,26 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::ChangePasswordRequest>,
     ) -> Result<Response<pb::ChangePasswordResponse>, Status> {
-        let pb::ChangePasswordRequest { user_id, current_password, new_password, kept_session_id } =
+        let pb::ChangePasswordRequest { user_id, current_password, new_password, kept_session_id, client } =
             request.into_inner();
+        let client = decode_client(client);
+        let service = &self.service;
         let changed =
-            self.service.change_password(&user_id, &current_password, &new_password, &kept_session_id);
+            service.change_password(&user_id, &current_password, &new_password, &kept_session_id, &client);
         changed.await.map_err(failed)?;
         Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
+
+    async fn list_activity(
+        &self,
+        request: Request<pb::ListActivityRequest>,
+    ) -> Result<Response<pb::ListActivityResponse>, Status> {
+        let pb::ListActivityRequest { user_id, limit, before } = request.into_inner();
+        let page = self.service.list_activity(&user_id, limit, before).await.map_err(failed)?;
+        Ok(Response::new(pb::ListActivityResponse {
+            next: page.next.unwrap_or_default(),
+            activity: page.activity.into_iter().map(encode_activity).collect(),
+        }))
     }
 }
 
@@ -158,50 +171,4 @@ async fn validate_session(
 ) -> Result<pb::ValidateSessionResponse, Status> {
     let session = service.validate(&request.token).await.map_err(failed)?;
     Ok(pb::ValidateSessionResponse { session: Some(encode_session(&session)) })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-fn failed(error: AuthError) -> Status {
-    to_status(&error)
-}
-
-fn decode_client(client: Option<pb::Client>) -> Client {
-    client.map(|client| Client::new(&client.address, &client.user_agent)).unwrap_or_default()
-}
-
-fn encode_user(user: User) -> pb::User {
-    pb::User {
-        id: user.id.to_string(),
-        username: user.username,
-        email: user.email,
-        created_at: Some(encode_time(user.created_at)),
-    }
-}
-
-fn encode_time(time: OffsetDateTime) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.unix_timestamp(), nanos: time.nanosecond().cast_signed() }
-}
-
-fn encode_session(session: &Session) -> pb::Session {
-    pb::Session {
-        id: session.id.to_string(),
-        user_id: session.user_id.to_string(),
-        created_at: Some(encode_millis(session.created_ms)),
-        last_seen_at: Some(encode_millis(session.seen_ms)),
-        expires_in: Some(encode_duration(session.expires_in)),
-    }
-}
-
-fn encode_millis(millis: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: (millis.rem_euclid(1000) * 1_000_000) as i32,
-    }
-}
-
-fn encode_duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: duration.as_secs().cast_signed(),
-        nanos: duration.subsec_nanos().cast_signed(),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod audit;
 mod config;
 mod error;
 mod grpc;

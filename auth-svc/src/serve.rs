@@ -6,6 +6,7 @@ use chassis::readiness::Readiness;
 use chassis::redis::Redis;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 
+use crate::audit::Audit;
 use crate::config::Args;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
@@ -60,6 +61,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     let users = Users::new(postgres.clone());
     let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
     let session_clients = SessionClients::new(postgres.clone());
+    let audit = Audit::start(postgres.clone(), &shutdown);
     let revocations = Revocations::new(postgres, sessions.clone());
     shutdown.spawn_background(revocations.clone().sweep());
     shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
@@ -69,6 +71,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         sessions,
         session_clients,
         revocations,
+        audit,
         hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::audit::{Audit, Entry, Event, Page};
 use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
 use crate::password::Password;
@@ -23,6 +24,7 @@ pub struct AuthService {
     pub sessions: Sessions,
     pub session_clients: SessionClients,
     pub revocations: Revocations,
+    pub audit: Audit,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }
@@ -37,6 +39,10 @@ pub struct Login {
 /// An e-mail address is checked by sending to it; here only what cannot be one is refused. 254: RFC 5321's limit of a path.
 const EMAIL_MAX_BYTES: usize = 254;
 
+/// Entries of the audit trail in one answer, when nothing is said about it and at most.
+const USUAL_ACTIVITY: u32 = 50;
+const MOST_ACTIVITY: u32 = 100;
+
 impl AuthService {
     /// Creates a user. Nothing is hashed for a request that has to be refused anyway.
     #[tracing::instrument(skip_all)]
@@ -45,13 +51,14 @@ impl AuthService {
         username: &str,
         password: &str,
         email: Option<&str>,
+        client: &Client,
     ) -> Result<User, AuthError> {
         let (username, password, email) = self.check_registration(username, password, email)?;
         if self.users.username_exists(&username).await? {
             return Err(AuthError::UsernameTaken);
         }
         let hash = self.hasher.hash_new(password, username.as_shown()).await?;
-        self.users.insert(Uuid::now_v7(), &username, email, &hash).await
+        self.users.insert(Uuid::now_v7(), &username, email, &hash, client).await
     }
 
     /// All that is wrong with a registration, at once.
@@ -80,7 +87,7 @@ impl AuthService {
     /// the generation moved in between.
     #[tracing::instrument(skip_all)]
     pub async fn login(&self, username: &str, password: &str, client: &Client) -> Result<Login, AuthError> {
-        let Credentials { user, generation, .. } = self.authenticate(username, password).await?;
+        let Credentials { user, generation, .. } = self.authenticate(username, password, client).await?;
         let login = self.open_session(user, generation, client).await?;
         self.user_cache.warm(login.user.id);
         tracing::debug!(user = %login.user.id, session = %login.session.id, "logged in");
@@ -91,7 +98,7 @@ impl AuthService {
     async fn open_session(&self, user: User, generation: i32, client: &Client) -> Result<Login, AuthError> {
         let token = SessionToken::generate(user.id).map_err(|error| AuthError::Internal(Arc::new(error)))?;
         let session = self.sessions.create(&token, generation).await?.ok_or(AuthError::InvalidCredentials)?;
-        match self.session_clients.insert(user.id, session.id, client).await {
+        match self.session_clients.insert(user.id, session.id, generation, client).await {
             Ok(Some(current)) if current == generation => {}
             Ok(_) => {
                 self.sessions.end_by_id(user.id, session.id).await?;
@@ -106,7 +113,18 @@ impl AuthService {
         Ok(Login { token, user, session })
     }
 
-    async fn authenticate(&self, username: &str, password: &str) -> Result<Credentials, AuthError> {
+    /// What the audit trail is told of a failure takes no time, here as little as there.
+    async fn authenticate(
+        &self,
+        username: &str,
+        password: &str,
+        client: &Client,
+    ) -> Result<Credentials, AuthError> {
+        let failed = |user_id| {
+            let client = client.clone();
+            self.audit.note_later(Entry { event: Event::LoginFailed, user_id, session: None, client });
+            AuthError::InvalidCredentials
+        };
         let credentials = match Username::parse(username) {
             Ok(username) => self.users.credentials(&username).await?,
             Err(_) => None,
@@ -118,11 +136,11 @@ impl AuthService {
         };
         let Some(credentials) = credentials else {
             self.hasher.pretend(password).await?;
-            return Err(AuthError::InvalidCredentials);
+            return Err(failed(None));
         };
         let verdict = self.hasher.verify(password.clone(), &credentials.password_hash).await?;
         if !verdict.matches || !possible {
-            return Err(AuthError::InvalidCredentials);
+            return Err(failed(Some(credentials.user.id)));
         }
         if verdict.outdated {
             self.rehash(&credentials, password).await;
@@ -151,9 +169,18 @@ impl AuthService {
 
     /// Ends the session of a token, finally.
     #[tracing::instrument(skip_all)]
-    pub async fn logout(&self, token: &str) -> Result<SessionToken, AuthError> {
+    pub async fn logout(&self, token: &str, client: &Client) -> Result<SessionToken, AuthError> {
         let token = SessionToken::parse(token).ok_or(AuthError::SessionInvalid)?;
-        if self.sessions.end(&token).await? { Ok(token) } else { Err(AuthError::SessionInvalid) }
+        if !self.sessions.end(&token).await? {
+            return Err(AuthError::SessionInvalid);
+        }
+        self.note(Event::LoggedOut, token.user_id(), Some(token.digest().id), client).await;
+        Ok(token)
+    }
+
+    async fn note(&self, event: Event, user_id: Uuid, session: Option<SessionId>, client: &Client) {
+        let (user_id, client) = (Some(user_id), client.clone());
+        self.audit.note(Entry { event, user_id, session, client }).await;
     }
 
     /// The valid sessions of a user, the newest first, each with its client as far as it is known.
@@ -167,17 +194,24 @@ impl AuthService {
     }
 
     #[tracing::instrument(skip_all)]
-    pub async fn end_session(&self, user_id: &str, id: &str) -> Result<(), AuthError> {
+    pub async fn end_session(&self, user_id: &str, id: &str, client: &Client) -> Result<(), AuthError> {
         let user_id = parse_user_id(user_id)?;
         let id = SessionId::parse(id).ok_or(AuthError::SessionNotFound)?;
-        if self.sessions.end_by_id(user_id, id).await? { Ok(()) } else { Err(AuthError::SessionNotFound) }
+        if !self.sessions.end_by_id(user_id, id).await? {
+            return Err(AuthError::SessionNotFound);
+        }
+        self.note(Event::SessionEnded, user_id, Some(id), client).await;
+        Ok(())
     }
 
     /// Ends all sessions of a user but the kept one; tells how many there were.
     #[tracing::instrument(skip_all)]
-    pub async fn end_sessions(&self, user_id: &str, kept: &str) -> Result<u32, AuthError> {
-        let user_id = parse_user_id(user_id)?;
-        Ok(self.sessions.end_all(user_id, parse_kept(kept)?, None).await?)
+    pub async fn end_sessions(&self, user_id: &str, kept: &str, client: &Client) -> Result<u32, AuthError> {
+        let (user_id, kept) = (parse_user_id(user_id)?, parse_kept(kept)?);
+        let ended = self.sessions.end_all(user_id, kept, None).await?;
+        let event = if kept.is_some() { Event::OtherSessionsEnded } else { Event::AllSessionsEnded };
+        self.note(event, user_id, kept, client).await;
+        Ok(ended)
     }
 
     /// Sets another password and ends all sessions but the kept one. What was in flight with the old password gets no
@@ -189,20 +223,39 @@ impl AuthService {
         current: &str,
         new: &str,
         kept: &str,
+        client: &Client,
     ) -> Result<(), AuthError> {
         let (user_id, kept) = (parse_user_id(user_id)?, parse_kept(kept)?);
         let new = Password::parse_new(new, self.password_min_length)
             .map_err(|violation| AuthError::InvalidFields(vec![violation]).about_field("new_password"))?;
-        let current = Password::parse_given(current).ok_or(AuthError::WrongPassword)?;
+        let refused = || {
+            let (user_id, client) = (Some(user_id), client.clone());
+            let event = Event::PasswordChangeRefused;
+            self.audit.note_later(Entry { event, user_id, session: kept, client });
+            AuthError::WrongPassword
+        };
+        let current = Password::parse_given(current).ok_or_else(refused)?;
         let credentials = self.users.credentials_by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;
         if !self.hasher.verify(current, &credentials.password_hash).await?.matches {
-            return Err(AuthError::WrongPassword);
+            return Err(refused());
         }
         let new_hash = self.hasher.hash_new(new, &credentials.user.username).await;
         let new_hash = new_hash.map_err(|error| AuthError::from(error).about_field("new_password"))?;
-        let changed = self.users.change_password(&credentials, &new_hash, kept).await?;
-        let generation = changed.ok_or(AuthError::WrongPassword)?;
+        let changed = self.users.change_password(&credentials, &new_hash, kept, client).await?;
+        let generation = changed.ok_or_else(refused)?;
         self.revocations.carry_out(Revocation { user_id, generation, kept }).await
+    }
+
+    /// What happened to an account, the newest first. A limit of 0 is the usual one; `before` 0 begins at the newest.
+    #[tracing::instrument(skip_all)]
+    pub async fn list_activity(&self, user_id: &str, limit: u32, before: i64) -> Result<Page, AuthError> {
+        let user_id = parse_user_id(user_id)?;
+        let limit = if limit == 0 { USUAL_ACTIVITY } else { limit };
+        if limit > MOST_ACTIVITY {
+            let description = format!("has to be at most {MOST_ACTIVITY}");
+            return Err(AuthError::InvalidFields(vec![Violation { field: "limit", description }]));
+        }
+        self.audit.of_user(user_id, limit, (before > 0).then_some(before)).await
     }
 
     #[tracing::instrument(skip_all)]

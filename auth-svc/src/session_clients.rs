@@ -6,6 +6,7 @@ use std::time::Duration;
 use chassis::postgres::Postgres;
 use uuid::Uuid;
 
+use crate::audit::Event;
 use crate::error::AuthError;
 use crate::token::SessionId;
 
@@ -42,30 +43,35 @@ impl SessionClients {
         Self { postgres }
     }
 
-    /// Notes the client of a session that has just been opened, and tells the user's session generation as it is now; `None`
-    /// when the user is gone.
+    /// Notes the client of a session that has just been opened at `generation`, and tells the user's session generation as it is now;
+    /// `None` when the user is gone. Only if it is still the same is this a login, and the audit trail told of one.
     pub async fn insert(
         &self,
         user_id: Uuid,
         id: SessionId,
+        generation: i32,
         client: &Client,
     ) -> Result<Option<i32>, AuthError> {
         let inserted = self.postgres.run("session_clients.insert", async |connection| {
-            sqlx::query_scalar!(
+            sqlx::query!(
                 "WITH opened AS (
                      INSERT INTO session_clients (session_id, user_id, address, user_agent)
                      SELECT $2, id, $3, $4 FROM users WHERE id = $1
                  )
-                 SELECT session_generation FROM users WHERE id = $1",
+                 SELECT session_generation,
+                        CASE WHEN session_generation = $5 THEN audit_append($6, $1, $2, $3, $4) END AS told
+                 FROM users WHERE id = $1",
                 user_id,
                 &id.0[..],
                 client.address,
-                client.user_agent
+                client.user_agent,
+                generation,
+                Event::LoggedIn.name()
             )
             .fetch_optional(connection)
             .await
         });
-        Ok(inserted.await?)
+        Ok(inserted.await?.map(|row| row.session_generation))
     }
 
     /// The clients of a user's sessions, valid or not.

@@ -4,7 +4,9 @@ use chassis::postgres::Postgres;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::audit::Event;
 use crate::error::AuthError;
+use crate::session_clients::Client;
 use crate::token::SessionId;
 use crate::username::Username;
 
@@ -38,7 +40,7 @@ impl Users {
         Self { postgres }
     }
 
-    /// Adds a user.
+    /// Adds a user, and tells the audit trail.
     ///
     /// # Errors
     /// `UsernameTaken` when the case-folded name is in use.
@@ -48,18 +50,27 @@ impl Users {
         username: &Username,
         email: Option<&str>,
         password_hash: &str,
+        client: &Client,
     ) -> Result<User, AuthError> {
         let (shown, key) = (username.as_shown(), username.key());
         let inserted = self.postgres.run("users.insert", async |connection| {
                 sqlx::query_as!(
                     User,
-                    "INSERT INTO users (id, username, username_key, email, password_hash) VALUES ($1, $2, $3, $4, $5)
-                     RETURNING id, username, email, created_at",
+                    r#"WITH added AS (
+                         INSERT INTO users (id, username, username_key, email, password_hash) VALUES ($1, $2, $3, $4, $5)
+                         RETURNING id, username, email, created_at
+                     ), told AS MATERIALIZED (
+                         SELECT audit_append($6, id, NULL, $7, $8) FROM added
+                     )
+                     SELECT id, username, email, created_at FROM added, told"#,
                     id,
                     shown,
                     key,
                     email,
-                    password_hash
+                    password_hash,
+                    Event::Registered.name(),
+                    client.address,
+                    client.user_agent
                 )
                 .fetch_one(connection)
                 .await
@@ -135,13 +146,14 @@ impl Users {
         Ok(())
     }
 
-    /// Sets another password, moves the session generation on, and orders the end of all sessions but `kept`, at once. `None`
-    /// when the credentials are no longer those that were read before.
+    /// Sets another password, moves the session generation on, orders the end of all sessions but `kept`, and tells the audit trail, at
+    /// once. `None` when the credentials are no longer those that were read before.
     pub async fn change_password(
         &self,
         read: &Credentials,
         new_hash: &str,
         kept: Option<SessionId>,
+        client: &Client,
     ) -> Result<Option<i32>, AuthError> {
         let (id, generation, old_hash) = (read.user.id, read.generation, read.password_hash.as_str());
         let kept = kept.map(|id| id.0.to_vec());
@@ -151,17 +163,24 @@ impl Users {
                      UPDATE users SET password_hash = $4, session_generation = session_generation + 1
                      WHERE id = $1 AND session_generation = $2 AND password_hash = $3
                      RETURNING id, session_generation
+                 ), ordered AS (
+                     INSERT INTO session_revocations (user_id, generation, kept_session_id)
+                     SELECT id, session_generation, $5 FROM changed
+                     ON CONFLICT (user_id) DO UPDATE
+                     SET generation = excluded.generation, kept_session_id = excluded.kept_session_id
+                     RETURNING user_id, generation, kept_session_id
+                 ), told AS MATERIALIZED (
+                     SELECT audit_append($6, user_id, kept_session_id, $7, $8) FROM ordered
                  )
-                 INSERT INTO session_revocations (user_id, generation, kept_session_id)
-                 SELECT id, session_generation, $5 FROM changed
-                 ON CONFLICT (user_id) DO UPDATE
-                 SET generation = excluded.generation, kept_session_id = excluded.kept_session_id
-                 RETURNING generation",
+                 SELECT generation FROM ordered, told",
                 id,
                 generation,
                 old_hash,
                 new_hash,
-                kept
+                kept,
+                Event::PasswordChanged.name(),
+                client.address,
+                client.user_agent
             )
             .fetch_optional(connection)
             .await

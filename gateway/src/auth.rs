@@ -7,9 +7,10 @@ use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
-    ChangePasswordRequest, EndSessionRequest, EndSessionsRequest, GetUserRequest, ListSessionsRequest,
-    ListedSession, LoginRequest, LoginResponse, LogoutRequest, RegisterRequest, Session, User,
-    ValidateSessionRequest, ValidateSessionResponse, get_user_request,
+    ChangePasswordRequest, Client, EndSessionRequest, EndSessionsRequest, GetUserRequest,
+    ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListedSession, LoginRequest,
+    LoginResponse, LogoutRequest, RegisterRequest, Session, User, ValidateSessionRequest,
+    ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
 use tonic::Request;
@@ -44,6 +45,7 @@ impl Auth {
             idempotent: &[
                 "/sallyport.auth.v1.AuthService/GetUser",
                 "/sallyport.auth.v1.AuthService/ListSessions",
+                "/sallyport.auth.v1.AuthService/ListActivity",
                 "/sallyport.auth.v1.AuthService/EndSessions",
             ],
             ..Settings::default()
@@ -84,8 +86,8 @@ impl Auth {
 
     /// # Errors
     /// 401 when the token opens no session, or none any more.
-    pub async fn logout(&self, token: &str) -> Result<(), Problem> {
-        let request = LogoutRequest { token: token.to_owned() };
+    pub async fn logout(&self, token: &str, client: Client) -> Result<(), Problem> {
+        let request = LogoutRequest { token: token.to_owned(), client: Some(client) };
         self.client.clone().logout(self.write(request)).await?;
         Ok(())
     }
@@ -98,16 +100,29 @@ impl Auth {
 
     /// # Errors
     /// 404 when the user has no such session.
-    pub async fn end_session(&self, user_id: &str, session_id: String) -> Result<(), Problem> {
-        let request = EndSessionRequest { user_id: user_id.to_owned(), session_id };
+    pub async fn end_session(
+        &self,
+        user_id: &str,
+        session_id: String,
+        client: Client,
+    ) -> Result<(), Problem> {
+        let request = EndSessionRequest { user_id: user_id.to_owned(), session_id, client: Some(client) };
         self.client.clone().end_session(self.write(request)).await?;
         Ok(())
     }
 
     /// Ends all sessions of a user but the one that is kept; empty: all of them.
-    pub async fn end_sessions(&self, user_id: &str, kept_session_id: &str) -> Result<(), Problem> {
-        let request =
-            EndSessionsRequest { user_id: user_id.to_owned(), kept_session_id: kept_session_id.to_owned() };
+    pub async fn end_sessions(
+        &self,
+        user_id: &str,
+        kept_session_id: &str,
+        client: Client,
+    ) -> Result<(), Problem> {
+        let request = EndSessionsRequest {
+            user_id: user_id.to_owned(),
+            kept_session_id: kept_session_id.to_owned(),
+            client: Some(client),
+        };
         self.client.clone().end_sessions(self.write(request)).await?;
         Ok(())
     }
@@ -117,6 +132,11 @@ impl Auth {
     pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
         self.client.clone().change_password(self.write(request)).await?;
         Ok(())
+    }
+
+    /// What happened to a user's account, the newest first.
+    pub async fn activity(&self, request: ListActivityRequest) -> Result<ListActivityResponse, Problem> {
+        Ok(self.client.clone().list_activity(self.read(request)).await?.into_inner())
     }
 
     /// # Errors

@@ -50,21 +50,6 @@ impl FromRequestParts<App> for Client {
     }
 }
 
-/// What the client calls itself: whatever it likes, cut to what is worth keeping.
-pub struct UserAgent(pub String);
-
-const USER_AGENT_LENGTH: usize = 256;
-
-impl FromRequestParts<App> for UserAgent {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        let text =
-            parts.headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        Ok(Self(text.unwrap_or_default().chars().take(USER_AGENT_LENGTH).collect()))
-    }
-}
-
 /// The address of the socket's other end.
 pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical())

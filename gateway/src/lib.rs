@@ -8,6 +8,7 @@ pub mod serve;
 
 mod app;
 mod auth;
+mod caller;
 mod client_address;
 mod conditional;
 mod credentials;

@@ -16,7 +16,9 @@ use crate::gate::{Gate, GateLayer};
 use crate::middleware::Middleware;
 use crate::openapi::Document;
 use crate::problem::Problem;
-use crate::routes::{docs, health, login, logout, me, password, profile, public_profile, register, sessions};
+use crate::routes::{
+    activity, docs, health, login, logout, me, password, profile, public_profile, register, sessions,
+};
 
 /// The whole interface.
 pub fn router(app: App) -> Router {
@@ -30,6 +32,7 @@ pub fn router(app: App) -> Router {
     let logout = routes!(logout::logout);
 
     let me = behind(Gate::SignedIn, routes!(me::me));
+    let activity = behind(Gate::SignedIn, routes!(activity::list));
     let profile = behind(Gate::SignedIn, routes!(profile::read, profile::change));
     let all_sessions = behind(Gate::SignedIn, routes!(sessions::list, sessions::end_all));
     let one_session = behind(Gate::SignedIn, routes!(sessions::end_one));
@@ -50,6 +53,7 @@ pub fn router(app: App) -> Router {
         .routes(login)
         .routes(logout)
         .routes(me)
+        .routes(activity)
         .routes(profile)
         .routes(all_sessions)
         .routes(one_session)

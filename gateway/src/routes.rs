@@ -1,5 +1,6 @@
 //! One file per resource. Each route decodes, calls and encodes; it decides nothing.
 
+pub mod activity;
 pub mod docs;
 pub mod health;
 pub mod login;

@@ -48,6 +48,7 @@ async fn bench() -> Bench {
         users,
         revocations: Revocations::new(postgres.clone(), sessions.clone()),
         session_clients: SessionClients::new(postgres.clone()),
+        audit: Audit::start(postgres.clone(), &shutdown),
         sessions,
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
@@ -62,7 +63,7 @@ fn client() -> Client {
 #[tokio::test]
 async fn a_user_registers_logs_in_and_out() {
     let Bench { service, .. } = bench().await;
-    let user = service.register("Alice", PASSWORD, Some("alice@example.org")).await.unwrap();
+    let user = service.register("Alice", PASSWORD, Some("alice@example.org"), &client()).await.unwrap();
     let login = service.login("alice", PASSWORD, &client()).await.unwrap();
     assert_eq!(login.user, user);
     let session = service.validate(login.token.encoded()).await.unwrap();
@@ -70,15 +71,17 @@ async fn a_user_registers_logs_in_and_out() {
     assert_eq!(service.user_by_id(&user.id.to_string()).await.unwrap(), user);
     assert_eq!(service.user_by_username("ALICE").await.unwrap(), user);
 
-    service.logout(login.token.encoded()).await.unwrap();
+    service.logout(login.token.encoded(), &client()).await.unwrap();
     assert!(matches!(service.validate(login.token.encoded()).await, Err(AuthError::SessionInvalid)));
-    assert!(matches!(service.logout(login.token.encoded()).await, Err(AuthError::SessionInvalid)));
+    assert!(matches!(service.logout(login.token.encoded(), &client()).await, Err(AuthError::SessionInvalid)));
 }
 
 #[tokio::test]
 async fn a_username_is_taken_whatever_its_case_and_however_many_ask_at_once() {
     let Bench { service, .. } = bench().await;
-    let attempts = ["Alice", "alice", "ALICE", "aLiCe"].map(|name| service.register(name, PASSWORD, None));
+    let client = client();
+    let attempts =
+        ["Alice", "alice", "ALICE", "aLiCe"].map(|name| service.register(name, PASSWORD, None, &client));
     let outcomes = futures_util::future::join_all(attempts).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     assert!(
@@ -92,7 +95,8 @@ async fn a_username_is_taken_whatever_its_case_and_however_many_ask_at_once() {
 #[tokio::test]
 async fn all_that_is_wrong_with_a_registration_is_told_at_once() {
     let Bench { service, .. } = bench().await;
-    let Err(AuthError::InvalidFields(violations)) = service.register("a", "short", Some("nowhere")).await
+    let Err(AuthError::InvalidFields(violations)) =
+        service.register("a", "short", Some("nowhere"), &client()).await
     else {
         panic!("it was accepted");
     };
@@ -102,7 +106,7 @@ async fn all_that_is_wrong_with_a_registration_is_told_at_once() {
 #[tokio::test]
 async fn login_does_not_reveal_whether_the_username_exists() {
     let Bench { service, .. } = bench().await;
-    service.register("alice", PASSWORD, None).await.unwrap();
+    service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let too_long = "x".repeat(5000);
     for (username, password) in [
         ("alice", "wrong password"),
@@ -119,7 +123,7 @@ async fn login_does_not_reveal_whether_the_username_exists() {
 #[tokio::test]
 async fn a_login_that_verified_old_credentials_gets_no_session() {
     let Bench { service, postgres, .. } = bench().await;
-    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     // The generation moves while the login is between its password check and its answer: it read the old one.
     let stale = service.users.credentials(&Username::parse("alice").unwrap()).await.unwrap().unwrap();
     postgres
@@ -159,7 +163,7 @@ fn only_what_can_be_an_address_is_taken_for_one() {
 #[tokio::test]
 async fn the_list_is_the_sessions_that_authenticate_with_their_clients() {
     let Bench { service, .. } = bench().await;
-    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let id = user.id.to_string();
     let first = service.login("alice", PASSWORD, &client()).await.unwrap();
     let second = service.login("alice", PASSWORD, &Client::new("2001:db8::1", "curl")).await.unwrap();
@@ -169,9 +173,9 @@ async fn the_list_is_the_sessions_that_authenticate_with_their_clients() {
     assert!(seen.contains(&(first.session.id, "192.0.2.1".into())), "{seen:?}");
     assert!(seen.contains(&(second.session.id, "2001:db8::1".into())), "{seen:?}");
 
-    service.end_session(&id, &first.session.id.to_string()).await.unwrap();
+    service.end_session(&id, &first.session.id.to_string(), &client()).await.unwrap();
     assert!(matches!(service.validate(first.token.encoded()).await, Err(AuthError::SessionInvalid)));
-    let again = service.end_session(&id, &first.session.id.to_string()).await;
+    let again = service.end_session(&id, &first.session.id.to_string(), &client()).await;
     assert!(matches!(again, Err(AuthError::SessionNotFound)));
     let listed = service.list_sessions(&id).await.unwrap();
     assert_eq!(listed.iter().map(|(session, _)| session.id).collect::<Vec<_>>(), [second.session.id]);
@@ -180,19 +184,19 @@ async fn the_list_is_the_sessions_that_authenticate_with_their_clients() {
 #[tokio::test]
 async fn all_others_end_or_all_of_them() {
     let Bench { service, .. } = bench().await;
-    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let id = user.id.to_string();
     let mut logins = Vec::new();
     for _ in 0..3 {
         logins.push(service.login("alice", PASSWORD, &client()).await.unwrap());
     }
     let kept = &logins[1];
-    assert_eq!(service.end_sessions(&id, &kept.session.id.to_string()).await.unwrap(), 2);
+    assert_eq!(service.end_sessions(&id, &kept.session.id.to_string(), &client()).await.unwrap(), 2);
     for login in &logins {
         let valid = service.validate(login.token.encoded()).await.is_ok();
         assert_eq!(valid, login.session.id == kept.session.id);
     }
-    assert_eq!(service.end_sessions(&id, "").await.unwrap(), 1);
+    assert_eq!(service.end_sessions(&id, "", &client()).await.unwrap(), 1);
     assert!(service.validate(kept.token.encoded()).await.is_err());
     assert!(service.list_sessions(&id).await.unwrap().is_empty());
 }
@@ -201,22 +205,22 @@ async fn all_others_end_or_all_of_them() {
 async fn a_password_change_ends_every_other_session_and_the_old_password() {
     const NEW: &str = "an even better passphrase";
     let Bench { service, .. } = bench().await;
-    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let id = user.id.to_string();
     let (kept, other) = (
         service.login("alice", PASSWORD, &client()).await.unwrap(),
         service.login("alice", PASSWORD, &client()).await.unwrap(),
     );
     let kept_id = kept.session.id.to_string();
-    let wrong = service.change_password(&id, "not my password", NEW, &kept_id).await;
+    let wrong = service.change_password(&id, "not my password", NEW, &kept_id, &client()).await;
     assert!(matches!(wrong, Err(AuthError::WrongPassword)));
     assert!(matches!(
-        service.change_password(&id, PASSWORD, "short", &kept_id).await,
+        service.change_password(&id, PASSWORD, "short", &kept_id, &client()).await,
         Err(AuthError::InvalidFields(_))
     ));
     assert!(service.validate(other.token.encoded()).await.is_ok(), "nothing has happened yet");
 
-    service.change_password(&id, PASSWORD, NEW, &kept_id).await.unwrap();
+    service.change_password(&id, PASSWORD, NEW, &kept_id, &client()).await.unwrap();
     assert!(service.validate(kept.token.encoded()).await.is_ok());
     assert!(service.validate(other.token.encoded()).await.is_err());
     assert!(service.login("alice", PASSWORD, &client()).await.is_err());
@@ -231,11 +235,12 @@ async fn a_password_change_ends_every_other_session_and_the_old_password() {
 #[tokio::test]
 async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
     let Bench { service, .. } = bench().await;
-    let user = service.register("alice", PASSWORD, None).await.unwrap();
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let old = service.login("alice", PASSWORD, &client()).await.unwrap();
     let read = service.users.credentials_by_id(user.id).await.unwrap().unwrap();
     // The password changed, and Redis was not there to be told.
-    let generation = service.users.change_password(&read, &read.password_hash, None).await.unwrap().unwrap();
+    let generation =
+        service.users.change_password(&read, &read.password_hash, None, &client()).await.unwrap().unwrap();
     assert!(service.validate(old.token.encoded()).await.is_ok());
     let sweep = service.revocations.clone().sweep();
     let ended = async {
@@ -258,7 +263,7 @@ async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
 #[tokio::test]
 async fn a_login_makes_an_outdated_hash_again() {
     let Bench { service, postgres, .. } = bench().await;
-    service.register("alice", PASSWORD, None).await.unwrap();
+    service.register("alice", PASSWORD, None, &client()).await.unwrap();
     // The hash of "password" with more memory and the reference implementation.
     let outdated = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
     postgres
@@ -280,7 +285,8 @@ async fn a_login_makes_an_outdated_hash_again() {
 #[tokio::test]
 async fn a_common_password_is_refused_with_the_reason() {
     let Bench { service, .. } = bench().await;
-    let Err(AuthError::InvalidFields(violations)) = service.register("alice", "congratulations", None).await
+    let Err(AuthError::InvalidFields(violations)) =
+        service.register("alice", "congratulations", None, &client()).await
     else {
         panic!("it was accepted");
     };

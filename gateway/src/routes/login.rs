@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::client_address::{Client, UserAgent};
+use crate::caller::Caller;
+use crate::client_address::Client;
 use crate::credentials;
 use crate::json_body::{JsonBody, Members};
 use crate::limits::{Subject, Tally};
@@ -62,18 +63,18 @@ pub(crate) struct LoggedIn<'a> {
 pub async fn login(
     State(app): State<App>,
     client: Client,
-    UserAgent(user_agent): UserAgent,
+    Caller(caller): Caller,
     JsonBody(members): JsonBody,
 ) -> Response {
     let mut tally = app.limits.tally();
-    let outcome = sign_in(&app, &client, user_agent, members, &mut tally).await;
+    let outcome = sign_in(&app, &client, caller, members, &mut tally).await;
     tally.stamp(outcome)
 }
 
 async fn sign_in<'a>(
     app: &'a App,
     client: &Client,
-    user_agent: String,
+    caller: auth::Client,
     members: Members,
     tally: &mut Tally<'a>,
 ) -> Result<Response, Problem> {
@@ -88,11 +89,8 @@ async fn sign_in<'a>(
     }
     tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
     tally.charge(&app.limits.login_account, Subject::account(&credentials.username)).await?;
-    let request = LoginRequest {
-        username: credentials.username,
-        password: credentials.password,
-        client: Some(auth::Client { address: client.address.to_string(), user_agent }),
-    };
+    let request =
+        LoginRequest { username: credentials.username, password: credentials.password, client: Some(caller) };
     let outcome = app.auth.login(request).await;
     // Only guesses count. An outage is nobody's guess.
     if outcome.as_ref().err().is_none_or(Problem::is_unavailable) {

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::client_address::Client;
 use crate::credentials::{self, Credential};
 use crate::limits::Tally;
@@ -44,7 +45,8 @@ async fn end_session<'a>(app: &'a App, parts: &Parts, tally: &mut Tally<'a>) -> 
     let Some(token) = credential.token() else {
         return Err(gate::refuse_made_up(&app.limits, &client, tally).await);
     };
-    match app.auth.logout(token).await {
+    let Caller(caller) = Caller::of(parts, &client);
+    match app.auth.logout(token, caller).await {
         Ok(()) => {}
         Err(problem) if problem.is_no_session() => {
             return Err(gate::refuse_made_up(&app.limits, &client, tally).await);

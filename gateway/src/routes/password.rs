@@ -7,6 +7,7 @@ use proto::auth::v1::ChangePasswordRequest;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::client_address::Client;
 use crate::gate::SignedIn;
 use crate::json_body::{JsonBody, Members};
@@ -35,6 +36,7 @@ pub struct PasswordChange {
 pub async fn change(
     State(app): State<App>,
     client: Client,
+    Caller(caller): Caller,
     SignedIn(current): SignedIn,
     JsonBody(members): JsonBody,
 ) -> Response {
@@ -47,6 +49,7 @@ pub async fn change(
             current_password: change.current_password,
             new_password: change.new_password,
             kept_session_id: current.id,
+            client: Some(caller),
         };
         let outcome = app.auth.change_password(request).await;
         // Only wrong guesses count.

@@ -3,11 +3,12 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use proto::auth::v1::RegisterRequest;
+use proto::auth::v1::{self as auth, RegisterRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::client_address::Client;
 use crate::json_body::{JsonBody, Members};
 use crate::limits::Subject;
@@ -41,12 +42,17 @@ pub(crate) struct Registered<'a> {
     (status = 409, description = "The username is taken.", body = ProblemDocument, content_type = "application/problem+json"),
     TakesJson, ServiceProblems,
 ))]
-pub async fn register(State(app): State<App>, client: Client, JsonBody(members): JsonBody) -> Response {
+pub async fn register(
+    State(app): State<App>,
+    client: Client,
+    Caller(caller): Caller,
+    JsonBody(members): JsonBody,
+) -> Response {
     let mut tally = app.limits.tally();
     let outcome = async {
         let registration = Registration::from_members(members)?;
         tally.charge(&app.limits.register_ip, Subject::address(client.address)).await?;
-        match app.auth.register(registration.into()).await {
+        match app.auth.register(registration.request(caller)).await {
             Ok(user) => {
                 app.profiles.create_eagerly(&user).await;
                 reply::json(
@@ -66,14 +72,12 @@ pub async fn register(State(app): State<App>, client: Client, JsonBody(members):
     tally.stamp(outcome)
 }
 
-impl From<Registration> for RegisterRequest {
-    fn from(registration: Registration) -> Self {
-        let Registration { username, password, email } = registration;
-        Self { username, password, email }
-    }
-}
-
 impl Registration {
+    fn request(self, caller: auth::Client) -> RegisterRequest {
+        let Self { username, password, email } = self;
+        RegisterRequest { username, password, email, client: Some(caller) }
+    }
+
     fn from_members(mut members: Members) -> Result<Self, Problem> {
         let registration = Self {
             username: members.required_string("username"),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::gate::SignedIn;
 use crate::openapi::{ForeignChange, ServiceProblems, SessionProblems};
 use crate::problem::{Problem, ProblemDocument};
@@ -78,9 +79,10 @@ pub async fn list(State(app): State<App>, SignedIn(current): SignedIn) -> Result
 pub async fn end_one(
     State(app): State<App>,
     SignedIn(current): SignedIn,
+    Caller(caller): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    app.auth.end_session(&current.user_id, id).await?;
+    app.auth.end_session(&current.user_id, id, caller).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -95,10 +97,11 @@ pub async fn end_one(
 pub async fn end_all(
     State(app): State<App>,
     SignedIn(current): SignedIn,
+    Caller(caller): Caller,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Response, Problem> {
     let kept = if includes_current(uri.query().unwrap_or_default())? { "" } else { &current.id };
-    app.auth.end_sessions(&current.user_id, kept).await?;
+    app.auth.end_sessions(&current.user_id, kept, caller).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod services;
 mod stack;
 
+mod activity;
 mod clients_of_the_articles;
 mod cross_origin;
 mod documentation;

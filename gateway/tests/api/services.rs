@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use chassis::shutdown::Shutdown;
-use proto::auth::v1::{Client, User};
+use proto::auth::v1::{Activity, Client, User};
 use proto::profile::v1::Profile;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -26,6 +26,8 @@ pub struct State {
     pub profiles: HashMap<String, Profile>,
     /// Where the last login said that it came from.
     pub last_login: Option<Client>,
+    /// What happened, and to whom, the oldest first.
+    pub activity: Vec<(String, Activity)>,
     /// How often each method was called.
     pub calls: HashMap<&'static str, usize>,
     /// What each method answers instead.

@@ -59,6 +59,7 @@ async fn failures_carry_code_reason_and_what_is_wrong() {
         username: ada.person.username.clone(),
         password: ada.person.password.clone(),
         email: None,
+        client: None,
     };
     let taken = auth.register(registration.clone()).await.unwrap_err();
     assert_eq!((taken.code(), grpc::reason(&taken)), (Code::AlreadyExists, ours("USERNAME_TAKEN")));
@@ -104,7 +105,8 @@ async fn the_unary_calls_do_what_the_streams_do() {
     let found = profiles.get_profile(profile::GetProfileRequest { key: Some(key) }).await;
     assert_eq!(found.unwrap().into_inner().profile.unwrap().username, ada.person.username);
 
-    let ended = auth.logout(auth::LogoutRequest { token: token.clone() }).await.unwrap().into_inner();
+    let ended =
+        auth.logout(auth::LogoutRequest { token: token.clone(), client: None }).await.unwrap().into_inner();
     assert_eq!((ended.session_id, ended.user_id), (session.id, ada.id.clone()));
     ada.me(&stack.api(2)).await.expect(401);
     assert_eq!(auth.validate_session(validate()).await.unwrap_err().code(), Code::Unauthenticated);

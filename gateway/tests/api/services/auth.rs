@@ -8,16 +8,17 @@ use proto::auth::v1::auth_service_server::AuthService;
 use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
 use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
-    ChangePasswordRequest, ChangePasswordResponse, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
-    EndSessionsResponse, GetUserRequest, GetUserResponse, ListSessionsRequest, ListSessionsResponse,
-    ListedSession, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest,
-    RegisterResponse, Session, User, ValidateSessionRequest, ValidateSessionResponse,
-    ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
+    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, EndSessionRequest, EndSessionResponse,
+    EndSessionsRequest, EndSessionsResponse, GetUserRequest, GetUserResponse, ListActivityRequest,
+    ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession, LoginRequest,
+    LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse, Session, User,
+    ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
+    ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{Services, failure, invalid};
+use super::{Services, State, failure, invalid};
 
 impl Services {
     async fn validate(&self, request: ValidateSessionRequest) -> Result<ValidateSessionResponse, Status> {
@@ -25,6 +26,15 @@ impl Services {
         let user_id = self.lock().sessions.get(&request.token).cloned();
         let user_id = user_id.ok_or_else(session_invalid)?;
         Ok(ValidateSessionResponse { session: Some(session(&user_id, &request.token)) })
+    }
+}
+
+impl State {
+    fn note(&mut self, event: &str, user_id: &str, session_id: String, client: Option<Client>) {
+        let id = i64::try_from(self.activity.len()).unwrap() + 1;
+        let at = Some(prost_types::Timestamp { seconds: 1_767_225_600 + id, nanos: 0 });
+        let happened = Activity { id, event: event.into(), at, client, session_id };
+        self.activity.push((user_id.into(), happened));
     }
 }
 
@@ -58,7 +68,7 @@ impl AuthService for Services {
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
         self.begin("Register").await?;
-        let RegisterRequest { username, password, email } = request.into_inner();
+        let RegisterRequest { username, password, email, client } = request.into_inner();
         if password.chars().count() < 15 {
             return Err(invalid(&[("password", "has to have at least 15 characters")]));
         }
@@ -73,6 +83,7 @@ impl AuthService for Services {
             email,
             created_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 123_000_000 }),
         };
+        state.note("REGISTERED", &user.id, String::new(), client);
         state.users.insert(key, (user.clone(), password));
         Ok(Response::new(RegisterResponse { user: Some(user) }))
     }
@@ -81,7 +92,7 @@ impl AuthService for Services {
         self.begin("Login").await?;
         let LoginRequest { username, password, client } = request.into_inner();
         let mut state = self.lock();
-        state.last_login = client;
+        state.last_login.clone_from(&client);
         let user = state.users.get(&username.to_lowercase()).filter(|(_, known)| *known == password);
         let user = user.map(|(user, _)| user.clone()).ok_or_else(|| {
             failure(Code::Unauthenticated, "INVALID_CREDENTIALS", "username or password is wrong")
@@ -89,6 +100,7 @@ impl AuthService for Services {
         let token = format!("token-{}-{}", user.id, state.sessions.len());
         state.sessions.insert(token.clone(), user.id.clone());
         let session = session(&user.id, &token);
+        state.note("LOGGED_IN", &user.id, session.id.clone(), client);
         Ok(Response::new(LoginResponse { token, user: Some(user), session: Some(session) }))
     }
 
@@ -116,8 +128,9 @@ impl AuthService for Services {
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         self.begin("Logout").await?;
-        let token = request.into_inner().token;
-        let user_id = self.lock().sessions.remove(&token).ok_or_else(session_invalid)?;
+        let (LogoutRequest { token, client }, mut state) = (request.into_inner(), self.lock());
+        let user_id = state.sessions.remove(&token).ok_or_else(session_invalid)?;
+        state.note("LOGGED_OUT", &user_id, session_id(&token), client);
         Ok(Response::new(LogoutResponse { session_id: session_id(&token), user_id }))
     }
 
@@ -163,6 +176,7 @@ impl AuthService for Services {
         if state.sessions.len() == before {
             return Err(failure(Code::NotFound, "SESSION_NOT_FOUND", "there is no such session"));
         }
+        state.note("SESSION_ENDED", &request.user_id, request.session_id, request.client);
         Ok(Response::new(EndSessionResponse {}))
     }
 
@@ -177,6 +191,7 @@ impl AuthService for Services {
             *user_id != request.user_id || session_id(token) == request.kept_session_id
         });
         let ended = before - state.sessions.len();
+        state.note("OTHER_SESSIONS_ENDED", &request.user_id, request.kept_session_id, request.client);
         Ok(Response::new(EndSessionsResponse { ended: u32::try_from(ended).unwrap() }))
     }
 
@@ -198,7 +213,25 @@ impl AuthService for Services {
         state.sessions.retain(|token, user_id| {
             *user_id != request.user_id || session_id(token) == request.kept_session_id
         });
+        state.note("PASSWORD_CHANGED", &request.user_id, request.kept_session_id, request.client);
         Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn list_activity(
+        &self,
+        request: Request<ListActivityRequest>,
+    ) -> Result<Response<ListActivityResponse>, Status> {
+        self.begin("ListActivity").await?;
+        let ListActivityRequest { user_id, limit, before } = request.into_inner();
+        let (before, limit) = (if before == 0 { i64::MAX } else { before }, limit as usize);
+        let state = self.lock();
+        let happened = state.activity.iter().rev();
+        let happened = happened.filter(|(whose, it)| *whose == user_id && it.id < before);
+        let mut activity: Vec<Activity> = happened.map(|(_, it)| it.clone()).take(limit + 1).collect();
+        let there_is_more = activity.len() > limit;
+        activity.truncate(limit);
+        let next = activity.last().filter(|_| there_is_more).map(|last| last.id).unwrap_or_default();
+        Ok(Response::new(ListActivityResponse { activity, next }))
     }
 }
 
