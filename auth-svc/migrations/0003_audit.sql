@@ -66,7 +66,8 @@ BEGIN
         new_erased := new_erased + 1;
     END IF;
     new_seq := head.seq + 1;
-    new_at := clock_timestamp() - its_age;
+    -- Not the time at which its turn came.
+    new_at := statement_timestamp() - its_age;
     new_hash := sha256(
         head.hash || int8send(new_seq) || int8send((extract(epoch FROM new_at) * 1000000)::bigint)
         || audit_field(convert_to(its_event, 'UTF8')) || int8send(new_erased) || new_digest);

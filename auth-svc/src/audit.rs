@@ -14,9 +14,13 @@ use crate::error::AuthError;
 use crate::session_clients::Client;
 use crate::token::SessionId;
 
+mod chain;
 mod queue;
+mod verify;
 
+pub use chain::Head;
 use queue::Queue;
+pub use verify::{Intact, head, verify};
 
 /// What can happen. The names are kept for good: they are in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,3 +178,6 @@ impl Audit {
         Ok(Page { activity, next })
     }
 }
+
+#[cfg(test)]
+mod tests;

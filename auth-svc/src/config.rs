@@ -9,6 +9,8 @@ use chassis::postgres::PostgresUrl;
 use chassis::redis::RedisUrl;
 use clap::{Parser, Subcommand};
 
+use crate::audit::Head;
+
 /// Sallyport's authentication service: users in Postgres, sessions in Redis, argon2id in a bounded pool.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "auth-svc", version, args_conflicts_with_subcommands = false)]
@@ -48,10 +50,25 @@ pub struct Args {
 }
 
 /// What a process can be asked to do besides serving.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Bring the database's schema up to date, and end.
     Migrate,
+    /// Look after the audit trail, beside a running service.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuditCommand {
+    /// Check that no entry was changed, removed or put in; exit code 1 and the first one if so.
+    Verify {
+        /// A head that was kept: check that the trail up to there is still the same. May be given several times.
+        #[arg(long)]
+        head: Vec<Head>,
+    },
+    /// Print the head of the trail. Kept out of the database's reach, it later shows that nothing was cut off or written anew.
+    Head,
 }
 
 /// How long sessions live.

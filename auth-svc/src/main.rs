@@ -14,6 +14,8 @@ mod serve;
 mod service;
 mod session_clients;
 mod sessions;
+#[cfg(test)]
+mod test_servers;
 mod token;
 mod user_cache;
 mod username;
@@ -29,6 +31,9 @@ fn main() -> ExitCode {
     match args.command {
         Some(Command::Migrate) => {
             chassis::process::run_once(NAME, &args.service, || serve::migrate(&args.database_url))
+        }
+        Some(Command::Audit(command)) => {
+            chassis::process::run_once(NAME, &args.service, || serve::audit(&args.database_url, command))
         }
         None => {
             let (service, listen) = (args.service.clone(), args.listen);

@@ -1,13 +1,16 @@
 //! The composition root: what `main` and the tests both call.
 
+use std::io::Write as _;
+
+use anyhow::Context as _;
 use chassis::postgres::{Postgres, PostgresUrl};
 use chassis::process::Process;
 use chassis::readiness::Readiness;
 use chassis::redis::Redis;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 
-use crate::audit::Audit;
-use crate::config::Args;
+use crate::audit::{self, Audit};
+use crate::config::{Args, AuditCommand};
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
 use crate::pepper::Peppers;
@@ -87,5 +90,27 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
 pub async fn migrate(url: &PostgresUrl) -> anyhow::Result<()> {
     Postgres::open(url, "auth-svc migrate", 1).migrate(&sqlx::migrate!()).await?;
     tracing::info!("the database is up to date");
+    Ok(())
+}
+
+/// Checks the audit trail, or tells its head, on standard output.
+///
+/// # Errors
+/// The trail is broken, or the database cannot be asked.
+pub async fn audit(url: &PostgresUrl, command: AuditCommand) -> anyhow::Result<()> {
+    let unasked = "the audit trail could not be read";
+    let mut connection = url.connect("auth-svc audit").await.context(unasked)?;
+    let line = match command {
+        AuditCommand::Verify { head: kept } => {
+            let verdict = audit::verify(&mut connection, &kept).await.context(unasked)?;
+            let audit::Intact { head, erased } = verdict.context("the audit trail is broken")?;
+            format!("the audit trail is intact: {} entries, {erased} of them erased; head {head}", head.seq)
+        }
+        AuditCommand::Head => {
+            let head = audit::head(&mut connection).await.context(unasked)?;
+            head.context("the audit trail is broken")?.to_string()
+        }
+    };
+    writeln!(std::io::stdout(), "{line}")?;
     Ok(())
 }

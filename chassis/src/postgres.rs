@@ -21,6 +21,8 @@ const WORK_TIMEOUT: Duration = Duration::from_millis(900);
 const STATEMENT_TIMEOUT: &str = "2s";
 /// A connection that lay idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+/// How long a command waits for its connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// The longest that a transaction begun by this process can go on, on either side of the connection.
@@ -39,6 +41,19 @@ impl FromStr for PostgresUrl {
         }
         let options = PgConnectOptions::from_str(text).map_err(|error| error.to_string())?;
         Ok(Self(options))
+    }
+}
+
+impl PostgresUrl {
+    /// One connection without a pool, for a command that ends: a statement on it may take a minute.
+    ///
+    /// # Errors
+    /// The database does not answer, or does not let us in.
+    pub async fn connect(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = self.0.clone().application_name(application);
+        let options = options.options([("statement_timeout", "60s")]).disable_statement_logging();
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
+        connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
     }
 }
 

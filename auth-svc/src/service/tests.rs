@@ -9,6 +9,7 @@ use chassis::shutdown::Shutdown;
 use super::*;
 use crate::hasher;
 use crate::sessions::Lifetimes;
+use crate::test_servers::{fresh_database, server};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -18,25 +19,9 @@ struct Bench {
     _shutdown: Shutdown,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test runner says where its servers are")]
-fn server(variable: &str) -> String {
-    std::env::var(variable).expect("run through `make test`, which starts the servers")
-}
-
 async fn bench() -> Bench {
     let shutdown = Shutdown::new();
-    let admin_url = server("TEST_POSTGRES_URL");
-    let database = format!("auth_{}", Uuid::now_v7().simple());
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
-    let admin = Postgres::open(&admin_url.parse().unwrap(), "test", 1);
-    admin
-        .run("create database", async |connection| sqlx::query(create).execute(connection).await)
-        .await
-        .unwrap();
-    let (server_url, _) = admin_url.rsplit_once('/').unwrap();
-    let postgres = Postgres::open(&format!("{server_url}/{database}").parse().unwrap(), "test", 4);
-    postgres.migrate(&sqlx::migrate!()).await.unwrap();
-
+    let (postgres, database, _) = fresh_database().await;
     let state = Redis::open(&server("TEST_STATE_REDIS_URL").parse().unwrap(), "state", &shutdown);
     let cache = Redis::open(&server("TEST_CACHE_REDIS_URL").parse().unwrap(), "cache", &shutdown);
     let lifetimes = Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
