@@ -7,12 +7,14 @@ use chassis::shutdown::Shutdown;
 use proto::auth::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::service::{AuthService, Login};
+use crate::service::{AuthService, KnownAs, Login};
 
 mod convert;
 mod frames;
 
-use convert::{decode_client, encode_activity, encode_client, encode_session, encode_user, failed};
+use convert::{
+    decode_client, encode_activity, encode_client, encode_device, encode_session, encode_user, failed,
+};
 use frames::ValidateSessionFrames;
 
 /// The RPCs over the use cases.
@@ -45,15 +47,26 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
-        let pb::LoginRequest { username, password, client } = request.into_inner();
+        let pb::LoginRequest { username, password, client, device } = request.into_inner();
         let client = decode_client(client);
-        let login = self.service.login(&username, &password, &client).await.map_err(failed)?;
-        let Login { token, user, session } = login;
+        let login = self.service.login(&username, &password, &client, &device).await.map_err(failed)?;
+        let Login { token, user, session, device } = login;
         Ok(Response::new(pb::LoginResponse {
             token: token.encoded().to_owned(),
             user: Some(encode_user(user)),
             session: Some(encode_session(&session)),
+            device: device.map(encode_device),
         }))
+    }
+
+    async fn recognize_client(
+        &self,
+        request: Request<pb::RecognizeClientRequest>,
+    ) -> Result<Response<pb::RecognizeClientResponse>, Status> {
+        let pb::RecognizeClientRequest { username, device, session_token } = request.into_inner();
+        let known = self.service.recognize(&username, &device, &session_token).await.map_err(failed)?;
+        let known_as = known.as_ref().map(KnownAs::to_string).unwrap_or_default();
+        Ok(Response::new(pb::RecognizeClientResponse { known_as }))
     }
 
     async fn validate_session(

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 mod audit;
 mod config;
+mod devices;
 mod error;
+mod expiry;
 mod grpc;
 mod hasher;
 mod password;

@@ -11,6 +11,8 @@ use proto::auth::v1::auth_service_server::AuthServiceServer;
 
 use crate::audit::{self, Audit};
 use crate::config::{Args, AuditCommand};
+use crate::devices::Devices;
+use crate::expiry;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
 use crate::pepper::Peppers;
@@ -65,9 +67,11 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
     let session_clients = SessionClients::new(postgres.clone());
     let audit = Audit::start(postgres.clone(), &shutdown);
+    let devices = Devices::new(postgres.clone());
     let revocations = Revocations::new(postgres, sessions.clone());
     shutdown.spawn_background(revocations.clone().sweep());
     shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
+    shutdown.spawn_background(expiry::clean(devices.clone()));
     let service = AuthService {
         user_cache: UserCache::new(cache, "user", users.clone(), &shutdown),
         users,
@@ -75,6 +79,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         session_clients,
         revocations,
         audit,
+        devices,
         hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };

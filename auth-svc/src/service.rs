@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::audit::{Audit, Entry, Event, Page};
+use crate::devices::{DeviceToken, Devices};
 use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
 use crate::password::Password;
@@ -16,6 +17,10 @@ use crate::user_cache::UserCache;
 use crate::username::Username;
 use crate::users::{Credentials, User, Users};
 
+mod known_clients;
+
+pub use known_clients::KnownAs;
+
 /// What auth-svc can do, whoever asks.
 #[derive(Clone)]
 pub struct AuthService {
@@ -25,6 +30,7 @@ pub struct AuthService {
     pub session_clients: SessionClients,
     pub revocations: Revocations,
     pub audit: Audit,
+    pub devices: Devices,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }
@@ -34,6 +40,8 @@ pub struct Login {
     pub token: SessionToken,
     pub user: User,
     pub session: Session,
+    /// Absent when it could not be noted.
+    pub device: Option<DeviceToken>,
 }
 
 /// An e-mail address is checked by sending to it; here only what cannot be one is refused. 254: RFC 5321's limit of a path.
@@ -86,9 +94,16 @@ impl AuthService {
     /// password; Redis refuses one that it knows to be old; and Postgres, read again before the answer, takes the session back when
     /// the generation moved in between.
     #[tracing::instrument(skip_all)]
-    pub async fn login(&self, username: &str, password: &str, client: &Client) -> Result<Login, AuthError> {
+    pub async fn login(
+        &self,
+        username: &str,
+        password: &str,
+        client: &Client,
+        device: &str,
+    ) -> Result<Login, AuthError> {
         let Credentials { user, generation, .. } = self.authenticate(username, password, client).await?;
-        let login = self.open_session(user, generation, client).await?;
+        let mut login = self.open_session(user, generation, client).await?;
+        login.device = self.remember_device(login.user.id, device).await;
         self.user_cache.warm(login.user.id);
         tracing::debug!(user = %login.user.id, session = %login.session.id, "logged in");
         Ok(login)
@@ -110,7 +125,7 @@ impl AuthService {
                 return Err(away);
             }
         }
-        Ok(Login { token, user, session })
+        Ok(Login { token, user, session, device: None })
     }
 
     /// What the audit trail is told of a failure takes no time, here as little as there.

@@ -9,8 +9,8 @@ use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
     ChangePasswordRequest, Client, EndSessionRequest, EndSessionsRequest, GetUserRequest,
     ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListedSession, LoginRequest,
-    LoginResponse, LogoutRequest, RegisterRequest, Session, User, ValidateSessionRequest,
-    ValidateSessionResponse, get_user_request,
+    LoginResponse, LogoutRequest, RecognizeClientRequest, RegisterRequest, Session, User,
+    ValidateSessionRequest, ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
 use tonic::Request;
@@ -44,6 +44,7 @@ impl Auth {
             attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
                 "/sallyport.auth.v1.AuthService/GetUser",
+                "/sallyport.auth.v1.AuthService/RecognizeClient",
                 "/sallyport.auth.v1.AuthService/ListSessions",
                 "/sallyport.auth.v1.AuthService/ListActivity",
                 "/sallyport.auth.v1.AuthService/EndSessions",
@@ -82,6 +83,12 @@ impl Auth {
 
     pub async fn login(&self, request: LoginRequest) -> Result<LoginResponse, Problem> {
         Ok(self.client.clone().login(self.write(request)).await?.into_inner())
+    }
+
+    /// The name of the device or session by which a login is known to come from the user's own; `None`: from a stranger.
+    pub async fn recognize_client(&self, request: RecognizeClientRequest) -> Result<Option<String>, Problem> {
+        let answer = self.client.clone().recognize_client(self.read(request)).await?.into_inner();
+        Ok((!answer.known_as.is_empty()).then_some(answer.known_as))
     }
 
     /// # Errors

@@ -115,9 +115,16 @@ pub struct LimitArgs {
     /// Logins per client address that did not succeed.
     #[arg(long, env = "LIMIT_LOGIN_IP", default_value = "10/60")]
     pub limit_login_ip: Quota,
-    /// Logins per account that did not succeed, from wherever.
+    /// Logins per account that did not succeed, from wherever. Each time it is used up the next window is twice as long.
     #[arg(long, env = "LIMIT_LOGIN_ACCOUNT", default_value = "10/60")]
     pub limit_login_account: Quota,
+    /// Logins that did not succeed, of each device and session that is known to be the user's own: they are let in when the two limits
+    /// above let nobody else in. Its windows grow as well.
+    #[arg(long, env = "LIMIT_LOGIN_KNOWN", default_value = "5/60")]
+    pub limit_login_known: Quota,
+    /// Seconds that windows grow to at most.
+    #[arg(long, env = "LIMIT_LOGIN_LONGEST_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub limit_login_longest_seconds: u64,
     /// Registrations per client address.
     #[arg(long, env = "LIMIT_REGISTER_IP", default_value = "10/60")]
     pub limit_register_ip: Quota,

@@ -1,6 +1,8 @@
-//! How a session's token comes in and goes out: `Authorization: Bearer`, or a cookie.
+//! How a session's token comes in and goes out: `Authorization: Bearer`, or a cookie; and the cookie by which a device is known again.
 //!
-//! It decides nothing about the token itself, which is opaque here.
+//! It decides nothing about the tokens themselves, which are opaque here.
+
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
@@ -8,10 +10,16 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::client_address::Client;
 
-/// The name over TLS. Browsers take it only with `Secure`, without `Domain` and for the whole site.
-const SECURE_COOKIE: &str = "__Host-session";
-/// The name over plain http on this machine, where some browsers refuse the other.
-const LOOPBACK_COOKIE: &str = "session";
+/// A cookie's names.
+struct Name {
+    /// Over TLS. Browsers take it only with `Secure`, without `Domain` and for the whole site.
+    secure: &'static str,
+    /// Over plain http on this machine, where some browsers refuse the other.
+    loopback: &'static str,
+}
+
+const SESSION: Name = Name { secure: "__Host-session", loopback: "session" };
+const DEVICE: Name = Name { secure: "__Host-device", loopback: "device" };
 
 /// Longer than any token ever issued: not worth an upstream call.
 const LONGEST_TOKEN: usize = 512;
@@ -31,7 +39,7 @@ impl<'a> Credential<'a> {
             // What is no bearer token is presented all the same: it counts as a token that opens nothing.
             return Self::Bearer(authorization.to_str().ok().and_then(bearer_token).unwrap_or_default());
         }
-        match cookie_name(client).and_then(|name| cookie(&parts.headers, name)) {
+        match SESSION.for_client(client).and_then(|name| cookie(&parts.headers, name)) {
             Some(token) => Self::Cookie(token),
             None => Self::None,
         }
@@ -55,13 +63,21 @@ fn bearer_token(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The name that the cookie has for this client; `None` where none is safe.
-fn cookie_name(client: &Client) -> Option<&'static str> {
-    match client {
-        Client { https: true, .. } => Some(SECURE_COOKIE),
-        Client { loopback: true, .. } => Some(LOOPBACK_COOKIE),
-        _ => None,
+impl Name {
+    /// The name that the cookie has for this client; `None` where none is safe.
+    fn for_client(&self, client: &Client) -> Option<&'static str> {
+        match client {
+            Client { https: true, .. } => Some(self.secure),
+            Client { loopback: true, .. } => Some(self.loopback),
+            _ => None,
+        }
     }
+}
+
+/// The device that the request comes from, as it says itself.
+pub fn device<'a>(parts: &'a Parts, client: &Client) -> Option<&'a str> {
+    let token = DEVICE.for_client(client).and_then(|name| cookie(&parts.headers, name))?;
+    (token.len() <= LONGEST_TOKEN).then_some(token)
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -74,19 +90,25 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// Whether this client can be given a cookie at all.
 pub fn can_take_cookie(client: &Client) -> bool {
-    cookie_name(client).is_some()
+    SESSION.for_client(client).is_some()
 }
 
 /// The `Set-Cookie` that hands a token over; it lives as long as the browser does, and the server alone decides how long the
 /// session does.
 pub fn set_cookie(client: &Client, token: &str) -> Option<HeaderValue> {
-    let name = cookie_name(client)?;
+    let name = SESSION.for_client(client)?;
     cookie_header(client, &format!("{name}={token}"))
+}
+
+/// The `Set-Cookie` by which a device is known again; it stays when the browser ends.
+pub fn set_device_cookie(client: &Client, token: &str, lifetime: Duration) -> Option<HeaderValue> {
+    let name = DEVICE.for_client(client)?;
+    cookie_header(client, &format!("{name}={token}; Max-Age={}", lifetime.as_secs()))
 }
 
 /// The `Set-Cookie` that takes it back.
 pub fn clear_cookie(client: &Client) -> Option<HeaderValue> {
-    let name = cookie_name(client)?;
+    let name = SESSION.for_client(client)?;
     cookie_header(client, &format!("{name}=; Max-Age=0"))
 }
 
@@ -141,6 +163,19 @@ mod tests {
         let lookalikes =
             parts(&[("cookie", "x__Host-session=a; __Host-session; __host-session=b; __Host-session=")]);
         assert_eq!(Credential::of(&lookalikes, &client(true, true)), Credential::None);
+    }
+
+    #[test]
+    fn a_device_has_a_cookie_of_its_own() {
+        let parts = parts(&[("cookie", "__Host-device=d; device=plain; __Host-session=s")]);
+        assert_eq!(device(&parts, &client(true, false)), Some("d"));
+        assert_eq!(device(&parts, &client(false, true)), Some("plain"));
+        assert_eq!(device(&parts, &client(false, false)), None);
+        let set = |https, loopback| set_device_cookie(&client(https, loopback), "d", Duration::from_secs(60));
+        let secure = "__Host-device=d; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax";
+        assert_eq!(set(true, false).unwrap(), secure);
+        assert_eq!(set(false, true).unwrap(), "device=d; Max-Age=60; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(set(false, false), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod cross_site;
 mod gate;
 mod guard;
 mod json_body;
+mod known_client;
 mod limits;
 mod middleware;
 mod observe;

@@ -1,9 +1,11 @@
 //! Who may ask how often: policies, counted over all replicas together in Redis, and on each replica alone while Redis is away.
 //!
-//! A fixed window begins with its first request. As many requests pass as the quota says, whichever replicas they reach. The
-//! store counts (`store`), this module decides; what a request pays for and gets back is a [`Tally`].
+//! A fixed window begins with its first request. As many requests pass as the quota says, whichever replicas they reach. Where guesses
+//! are counted the windows grow (`growth`). The store counts (`store`), this module decides; what a request pays for and gets back is
+//! a [`Tally`].
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use chassis::redis::Redis;
 use http::HeaderValue;
@@ -12,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::LimitArgs;
 
+mod growth;
 mod local;
 mod quota;
 mod report;
@@ -21,13 +24,17 @@ mod tally;
 pub use quota::Quota;
 pub use tally::Tally;
 
+use growth::Growth;
 use local::LocalCounters;
 use store::{Count, Store};
 
 /// What all limits share.
 pub struct Limits {
     pub login_ip: Policy,
+    /// Its windows grow.
     pub login_account: Policy,
+    /// For those who are known to have signed in as that user before; its windows grow.
+    pub login_known: Policy,
     pub register_ip: Policy,
     pub api: Policy,
     /// None: the limits are off.
@@ -39,6 +46,7 @@ pub struct Limits {
 pub struct Policy {
     name: &'static str,
     quota: Quota,
+    growth: Option<Growth>,
     when_store_is_away: WhenStoreIsAway,
     /// Its item of `RateLimit-Policy`.
     described: HeaderValue,
@@ -88,6 +96,11 @@ impl Subject {
         Self::hash(b't', token.as_bytes())
     }
 
+    /// A device or a session, by the name that auth-svc gives it.
+    pub fn known(name: &str) -> Self {
+        Self::hash(b'k', name.as_bytes())
+    }
+
     fn hash(kind: u8, value: &[u8]) -> Self {
         let digest = Sha256::new().chain_update([kind]).chain_update(value).finalize();
         let mut prefix = [0; 16];
@@ -106,7 +119,11 @@ impl Policy {
         };
         let described = report::item(name, quota.requests, quota.window.as_secs());
         let described = HeaderValue::try_from(described).unwrap_or_else(|_| HeaderValue::from_static(name));
-        Self { name, quota, when_store_is_away, described, decisions }
+        Self { name, quota, growth: None, when_store_is_away, described, decisions }
+    }
+
+    fn growing(self, growth: Growth) -> Self {
+        Self { growth: Some(growth), ..self }
     }
 }
 
@@ -144,9 +161,13 @@ impl Limits {
     /// Without a Redis there are no limits.
     pub fn new(args: &LimitArgs, redis: Option<Redis>) -> Self {
         let policy = Policy::new;
+        let growth = Growth { longest: Duration::from_secs(args.limit_login_longest_seconds) };
         Self {
             login_ip: policy("login-ip", args.limit_login_ip, WhenStoreIsAway::CountAlone),
-            login_account: policy("login-account", args.limit_login_account, WhenStoreIsAway::CountAlone),
+            login_account: policy("login-account", args.limit_login_account, WhenStoreIsAway::CountAlone)
+                .growing(growth),
+            login_known: policy("login-known", args.limit_login_known, WhenStoreIsAway::CountAlone)
+                .growing(growth),
             register_ip: policy("register-ip", args.limit_register_ip, WhenStoreIsAway::CountAlone),
             api: policy("api", args.limit_api, WhenStoreIsAway::Open),
             store: redis.map(|redis| Store::new(redis, args.rate_limit_prefix.clone())),
@@ -176,14 +197,17 @@ impl Limits {
         let Some(store) = &self.store else { return Outcome::Unchecked };
         let counted = match policy.when_store_is_away {
             WhenStoreIsAway::Open => store.count(policy, subject).await,
-            WhenStoreIsAway::CountAlone => store.count_returnable(policy, subject).await,
+            WhenStoreIsAway::CountAlone => match policy.growth {
+                None => store.count_returnable(policy, subject).await,
+                Some(growth) => store.count_growing(policy, growth, subject).await,
+            },
         };
         match (counted, policy.when_store_is_away) {
             (Ok(count), _) => Outcome::Shared(count),
             (Err(_), WhenStoreIsAway::Open) => Outcome::Unchecked,
             (Err(_), WhenStoreIsAway::CountAlone) => {
                 let quota = policy.quota.alone();
-                Outcome::Alone { quota, count: self.local.count(policy.name, subject, policy.quota.window) }
+                Outcome::Alone { quota, count: self.local.count(policy, subject, quota) }
             }
         }
     }
@@ -198,12 +222,25 @@ impl Limits {
                 count
             }
             Outcome::Alone { quota, count } => {
-                self.local.give_back(charge.policy.name, charge.subject, *quota);
+                self.local.give_back(charge.policy, charge.subject, *quota);
                 count
             }
             Outcome::Unchecked => return,
         };
         count.used = count.used.saturating_sub(1);
+    }
+
+    /// Lets windows that have grown begin again with the first length.
+    async fn forgive(&self, charge: &Charge<'_>) {
+        let Some((_, count)) = charge.quota_and_count() else { return };
+        if count.window <= charge.policy.quota.window {
+            return;
+        }
+        match (&charge.outcome, &self.store) {
+            (Outcome::Shared(_), Some(store)) => store.forgive(charge.policy, charge.subject).await,
+            (Outcome::Alone { .. }, _) => self.local.forgive(charge.policy, charge.subject),
+            _ => {}
+        }
     }
 
     /// Removes a counter that should never have begun.

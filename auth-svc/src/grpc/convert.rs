@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tonic::Status;
 
 use crate::audit::Activity;
+use crate::devices::{self, DeviceToken};
 use crate::error::AuthError;
 use crate::session_clients::Client;
 use crate::sessions::Session;
@@ -43,6 +44,11 @@ pub(super) fn encode_session(session: &Session) -> pb::Session {
         last_seen_at: Some(encode_millis(session.seen_ms)),
         expires_in: Some(encode_duration(session.expires_in)),
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map hands over")]
+pub(super) fn encode_device(token: DeviceToken) -> pb::Device {
+    pb::Device { token: token.encoded().to_owned(), expires_in: Some(encode_duration(devices::LIFETIME)) }
 }
 
 pub(super) fn encode_millis(millis: i64) -> prost_types::Timestamp {

@@ -11,6 +11,8 @@ use crate::hasher;
 use crate::sessions::Lifetimes;
 use crate::test_servers::{fresh_database, server};
 
+mod known_clients;
+
 const PASSWORD: &str = "correct horse battery staple";
 
 struct Bench {
@@ -35,6 +37,7 @@ async fn bench() -> Bench {
         session_clients: SessionClients::new(postgres.clone()),
         audit: Audit::start(postgres.clone(), &shutdown),
         sessions,
+        devices: Devices::new(postgres.clone()),
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };
@@ -49,7 +52,7 @@ fn client() -> Client {
 async fn a_user_registers_logs_in_and_out() {
     let Bench { service, .. } = bench().await;
     let user = service.register("Alice", PASSWORD, Some("alice@example.org"), &client()).await.unwrap();
-    let login = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let login = service.login("alice", PASSWORD, &client(), "").await.unwrap();
     assert_eq!(login.user, user);
     let session = service.validate(login.token.encoded()).await.unwrap();
     assert_eq!((session.user_id, session.id), (user.id, login.session.id));
@@ -100,7 +103,7 @@ async fn login_does_not_reveal_whether_the_username_exists() {
         ("alice", ""),
         ("alice", too_long.as_str()),
     ] {
-        let error = service.login(username, password, &client()).await.err().unwrap();
+        let error = service.login(username, password, &client(), "").await.err().unwrap();
         assert!(matches!(error, AuthError::InvalidCredentials), "{username}: {error}");
     }
 }
@@ -121,7 +124,7 @@ async fn a_login_that_verified_old_credentials_gets_no_session() {
         .unwrap();
     let outcome = service.open_session(stale.user, stale.generation, &client()).await;
     assert!(matches!(outcome.err(), Some(AuthError::InvalidCredentials)));
-    let login = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let login = service.login("alice", PASSWORD, &client(), "").await.unwrap();
     assert_eq!(service.validate(login.token.encoded()).await.unwrap().user_id, user.id);
 }
 
@@ -150,8 +153,8 @@ async fn the_list_is_the_sessions_that_authenticate_with_their_clients() {
     let Bench { service, .. } = bench().await;
     let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let id = user.id.to_string();
-    let first = service.login("alice", PASSWORD, &client()).await.unwrap();
-    let second = service.login("alice", PASSWORD, &Client::new("2001:db8::1", "curl")).await.unwrap();
+    let first = service.login("alice", PASSWORD, &client(), "").await.unwrap();
+    let second = service.login("alice", PASSWORD, &Client::new("2001:db8::1", "curl"), "").await.unwrap();
     let listed = service.list_sessions(&id).await.unwrap();
     let seen: Vec<_> =
         listed.iter().map(|(session, client)| (session.id, client.clone().unwrap().address)).collect();
@@ -173,7 +176,7 @@ async fn all_others_end_or_all_of_them() {
     let id = user.id.to_string();
     let mut logins = Vec::new();
     for _ in 0..3 {
-        logins.push(service.login("alice", PASSWORD, &client()).await.unwrap());
+        logins.push(service.login("alice", PASSWORD, &client(), "").await.unwrap());
     }
     let kept = &logins[1];
     assert_eq!(service.end_sessions(&id, &kept.session.id.to_string(), &client()).await.unwrap(), 2);
@@ -193,8 +196,8 @@ async fn a_password_change_ends_every_other_session_and_the_old_password() {
     let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let id = user.id.to_string();
     let (kept, other) = (
-        service.login("alice", PASSWORD, &client()).await.unwrap(),
-        service.login("alice", PASSWORD, &client()).await.unwrap(),
+        service.login("alice", PASSWORD, &client(), "").await.unwrap(),
+        service.login("alice", PASSWORD, &client(), "").await.unwrap(),
     );
     let kept_id = kept.session.id.to_string();
     let wrong = service.change_password(&id, "not my password", NEW, &kept_id, &client()).await;
@@ -208,8 +211,8 @@ async fn a_password_change_ends_every_other_session_and_the_old_password() {
     service.change_password(&id, PASSWORD, NEW, &kept_id, &client()).await.unwrap();
     assert!(service.validate(kept.token.encoded()).await.is_ok());
     assert!(service.validate(other.token.encoded()).await.is_err());
-    assert!(service.login("alice", PASSWORD, &client()).await.is_err());
-    let new = service.login("alice", NEW, &client()).await.unwrap();
+    assert!(service.login("alice", PASSWORD, &client(), "").await.is_err());
+    let new = service.login("alice", NEW, &client(), "").await.unwrap();
     assert!(service.validate(new.token.encoded()).await.is_ok());
     assert!(
         service.validate(kept.token.encoded()).await.is_ok(),
@@ -221,7 +224,7 @@ async fn a_password_change_ends_every_other_session_and_the_old_password() {
 async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
     let Bench { service, .. } = bench().await;
     let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
-    let old = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let old = service.login("alice", PASSWORD, &client(), "").await.unwrap();
     let read = service.users.credentials_by_id(user.id).await.unwrap().unwrap();
     // The password changed, and Redis was not there to be told.
     let generation =
@@ -237,7 +240,7 @@ async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
         () = sweep => unreachable!("it goes on"),
         () = ended => {}
     }
-    let new = service.login("alice", PASSWORD, &client()).await.unwrap();
+    let new = service.login("alice", PASSWORD, &client(), "").await.unwrap();
     service.revocations.carry_out(Revocation { user_id: user.id, generation, kept: None }).await.unwrap();
     assert!(
         service.validate(new.token.encoded()).await.is_ok(),
@@ -257,14 +260,14 @@ async fn a_login_makes_an_outdated_hash_again() {
         })
         .await
         .unwrap();
-    assert!(service.login("alice", "not the password", &client()).await.is_err());
+    assert!(service.login("alice", "not the password", &client(), "").await.is_err());
     let hash = async || {
         service.users.credentials(&Username::parse("alice").unwrap()).await.unwrap().unwrap().password_hash
     };
     assert_eq!(hash().await, outdated);
-    service.login("alice", "password", &client()).await.unwrap();
+    service.login("alice", "password", &client(), "").await.unwrap();
     assert!(hash().await.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-    service.login("alice", "password", &client()).await.unwrap();
+    service.login("alice", "password", &client(), "").await.unwrap();
 }
 
 #[tokio::test]

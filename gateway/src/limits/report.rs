@@ -38,15 +38,17 @@ fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 }
 
 fn policies(charges: &[Charge<'_>]) -> Option<HeaderValue> {
-    if let [Charge { policy, outcome: Outcome::Shared(_), .. }] = charges {
+    if let [Charge { policy, outcome: Outcome::Shared(_), .. }] = charges
+        && policy.growth.is_none()
+    {
         return Some(policy.described.clone());
     }
     let mut policies = String::new();
     for charge in charges {
-        let Some((quota, _)) = charge.quota_and_count() else { continue };
+        let Some((quota, count)) = charge.quota_and_count() else { continue };
         let separator = if policies.is_empty() { "" } else { ", " };
         policies.push_str(separator);
-        policies.push_str(&item(charge.policy.name, quota, charge.policy.quota.window.as_secs()));
+        policies.push_str(&item(charge.policy.name, quota, count.window.as_secs()));
     }
     (!policies.is_empty()).then(|| HeaderValue::try_from(policies).ok()).flatten()
 }
@@ -69,7 +71,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (name, used) in [("login-ip", 4), ("api", 1)] {
             let policy = Policy::new(name, "10/60".parse().unwrap(), WhenStoreIsAway::Open);
-            let outcome = Outcome::Shared(Count::without_window(used, Duration::from_millis(1500)));
+            let outcome = Outcome::Shared(Count::without_window(
+                used,
+                Duration::from_millis(1500),
+                policy.quota.window,
+            ));
             stamp(&mut headers, &[Charge { policy: &policy, subject: Subject::token("t"), outcome }]);
         }
         assert_eq!(headers["ratelimit-policy"], "\"api\";q=10;w=60, \"login-ip\";q=10;w=60");

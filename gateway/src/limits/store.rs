@@ -1,7 +1,8 @@
 //! The counters in Redis: a number with a time to live per policy, subject and window.
 //!
 //! Plain commands, for a script costs Redis twice as much. `PEXPIRE NX` goes with every count, so that no counter is left
-//! without an end. One key per call, so that the counters may be spread over a cluster.
+//! without an end. One key per call, so that the counters may be spread over a cluster. Only where windows grow, which is off the hot
+//! path, there is a script on a hash.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use chassis::redis::{Redis, RedisAway};
 use redis::{Pipeline, Script};
 
+use super::growth::{Growth, MEMORY};
 use super::{Policy, Subject};
 
 /// Gives a unit back if the window in which it was counted is still that one. Refused requests were counted too, but hold no
@@ -23,20 +25,25 @@ else
 end
 return 1";
 
+const COUNT_GROWING: &str = include_str!("count_growing.lua");
+const GIVE_BACK_GROWING: &str = include_str!("give_back_growing.lua");
+
 /// A counter after one more request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
     /// Requests in this window, this one included.
     pub used: u32,
     pub resets_in: Duration,
+    /// From its first request to its end.
+    pub window: Duration,
     /// The window's end in Redis time, milliseconds; names the window.
     window_end: Option<i64>,
 }
 
 impl Count {
     /// A count of which nothing can be given back by window.
-    pub fn without_window(used: u32, resets_in: Duration) -> Self {
-        Self { used, resets_in, window_end: None }
+    pub fn without_window(used: u32, resets_in: Duration, window: Duration) -> Self {
+        Self { used, resets_in, window, window_end: None }
     }
 }
 
@@ -44,11 +51,19 @@ pub struct Store {
     redis: Redis,
     prefix: String,
     give_back: Script,
+    count_growing: Script,
+    give_back_growing: Script,
 }
 
 impl Store {
     pub fn new(redis: Redis, prefix: String) -> Self {
-        Self { redis, prefix, give_back: Script::new(GIVE_BACK) }
+        Self {
+            redis,
+            prefix,
+            give_back: Script::new(GIVE_BACK),
+            count_growing: Script::new(COUNT_GROWING),
+            give_back_growing: Script::new(GIVE_BACK_GROWING),
+        }
     }
 
     /// Counts a request that is never given back.
@@ -56,7 +71,7 @@ impl Store {
         let mut pipeline = redis::pipe();
         self.add_count(&mut pipeline, policy, subject);
         let (used, resets_in) = self.redis.pipeline("rate_limit.count", &pipeline).await?;
-        Ok(Count::without_window(clamped(used), remaining(resets_in, policy)))
+        Ok(Count::without_window(clamped(used), remaining(resets_in, policy), policy.quota.window))
     }
 
     /// Counts a request that may be given back. All at one moment, so that the count and the window's end belong together.
@@ -69,6 +84,28 @@ impl Store {
         Ok(Count {
             used: clamped(used),
             resets_in: remaining(resets_in, policy),
+            window: policy.quota.window,
+            window_end: Some(window_end),
+        })
+    }
+
+    /// Counts a request that may be given back, in a window that is the longer the more quotas were used up before it.
+    pub async fn count_growing(
+        &self,
+        policy: &Policy,
+        growth: Growth,
+        subject: Subject,
+    ) -> Result<Count, RedisAway> {
+        let mut invocation = self.count_growing.key(self.key(policy, subject));
+        invocation.arg(policy.quota.requests).arg(policy.quota.window.as_millis() as u64);
+        invocation.arg(growth.window(policy.quota.window, u32::MAX).as_millis() as u64);
+        invocation.arg(MEMORY.as_millis() as u64);
+        let (used, resets_in, window, window_end) =
+            self.redis.invoke("rate_limit.count_growing", &invocation).await?;
+        Ok(Count {
+            used,
+            resets_in: Duration::from_millis(resets_in),
+            window: Duration::from_millis(window),
             window_end: Some(window_end),
         })
     }
@@ -91,10 +128,19 @@ impl Store {
 
     pub async fn give_back(&self, policy: &Policy, subject: Subject, count: Count) {
         let Some(window_end) = count.window_end else { return };
-        let mut invocation = self.give_back.key(self.key(policy, subject));
+        let script = if policy.growth.is_some() { &self.give_back_growing } else { &self.give_back };
+        let mut invocation = script.key(self.key(policy, subject));
         invocation.arg(window_end).arg(policy.quota.requests);
         let outcome = self.redis.invoke::<()>("rate_limit.give_back", &invocation).await;
         note_failure(outcome, "a unit was not given back");
+    }
+
+    /// Forgets that quotas were used up before.
+    pub async fn forgive(&self, policy: &Policy, subject: Subject) {
+        let mut command = redis::cmd("HDEL");
+        command.arg(self.key(policy, subject)).arg("used_up");
+        let outcome = self.redis.query::<()>("rate_limit.forgive", &command).await;
+        note_failure(outcome, "it is still remembered that quotas were used up");
     }
 
     pub async fn forget(&self, policy: &Policy, subject: Subject) {
@@ -108,7 +154,8 @@ impl Store {
         let mut key = String::with_capacity(self.prefix.len() + policy.name.len() + 33);
         key.push_str(&self.prefix);
         key.push_str(policy.name);
-        key.push(':');
+        // A counter of another kind has another name, so that versions that count otherwise run side by side.
+        key.push_str(if policy.growth.is_some() { "+:" } else { ":" });
         // Writing to a string cannot fail.
         let _ = write!(key, "{:032x}", u128::from_be_bytes(subject.0));
         key
@@ -171,6 +218,38 @@ mod tests {
         store.give_back(&policy, subject, counts[0]).await;
         assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 2, "one unit is free again");
         assert_eq!(store.count_returnable(&policy, subject).await.unwrap().used, 3, "and one alone");
+    }
+
+    #[tokio::test]
+    async fn a_quota_whose_windows_grow_is_exact_whoever_asks_at_once() {
+        let (store, subject) = (store(), Subject::token("t"));
+        let growth = Growth { longest: Duration::from_secs(3600) };
+        let policy = policy("7/60").growing(growth);
+        let counts = (0..50).map(|_| store.count_growing(&policy, growth, subject));
+        let counts: Vec<_> = futures_util::future::join_all(counts).await.into_iter().flatten().collect();
+        assert_eq!(counts.iter().filter(|count| count.used <= 7).count(), 7);
+        store.give_back(&policy, subject, counts[0]).await;
+        assert_eq!(
+            store.count_growing(&policy, growth, subject).await.unwrap().used,
+            7,
+            "one unit is free again"
+        );
+        assert_eq!(store.count_growing(&policy, growth, subject).await.unwrap().used, 8, "and one alone");
+    }
+
+    #[tokio::test]
+    async fn a_unit_of_a_window_that_has_grown_is_not_given_back_to_a_later_one() {
+        let (store, subject) = (store(), Subject::token("t"));
+        let growth = Growth { longest: Duration::from_secs(2) };
+        let policy = policy("1/1").growing(growth);
+        let count = async || store.count_growing(&policy, growth, subject).await.unwrap();
+        let old = count().await;
+        assert_eq!((old.used, old.window), (1, Duration::from_secs(1)));
+        tokio::time::sleep(old.resets_in + Duration::from_millis(20)).await;
+        let next = count().await;
+        assert_eq!((next.used, next.window), (1, Duration::from_secs(2)));
+        store.give_back(&policy, subject, old).await;
+        assert_eq!(count().await.used, 2, "it holds no unit of this window");
     }
 
     #[tokio::test]

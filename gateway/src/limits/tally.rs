@@ -1,5 +1,7 @@
 //! What one request is charged for, and what it gets back.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 
 use super::{Charge, Limits, Policy, Subject, report};
@@ -27,15 +29,42 @@ impl<'a> Tally<'a> {
             return Ok(());
         }
         self.give_back().await;
-        let retry_after = charge.quota_and_count().map(|(_, count)| count.resets_in).unwrap_or_default();
         self.charges.push(charge);
-        Err(Problem::quota_exceeded(policy.name, retry_after))
+        Err(Problem::quota_exceeded(policy.name, wait(&self.charges)))
+    }
+
+    /// Counts a request that was refused with `refusal` against another policy instead.
+    ///
+    /// # Errors
+    /// 429 when that quota is used up too, with whichever of the two ends first.
+    pub async fn charge_in_place(
+        &mut self,
+        refusal: Problem,
+        policy: &'a Policy,
+        subject: Subject,
+    ) -> Result<(), Problem> {
+        // They hold no unit: what was counted beside the refusal has been given back.
+        let refused = std::mem::take(&mut self.charges);
+        let Err(also_refused) = self.charge(policy, subject).await else { return Ok(()) };
+        if wait(&self.charges) < wait(&refused) {
+            return Err(also_refused);
+        }
+        self.charges = refused;
+        Err(refusal)
     }
 
     /// Gives every unit back: the request cost nothing that the limits are there to protect.
     pub async fn give_back(&mut self) {
         for charge in &mut self.charges {
             self.limits.give_back(charge).await;
+        }
+    }
+
+    /// The same for one who has proven to be who they say: what they failed before makes no wait longer any more.
+    pub async fn succeeded(&mut self) {
+        self.give_back().await;
+        for charge in &self.charges {
+            self.limits.forgive(charge).await;
         }
     }
 
@@ -53,4 +82,10 @@ impl<'a> Tally<'a> {
         report::stamp(response.headers_mut(), &self.charges);
         response
     }
+}
+
+/// How long the policy that refused, which is the last one, refuses.
+fn wait(charges: &[Charge<'_>]) -> Duration {
+    let refused = charges.last().and_then(Charge::quota_and_count);
+    refused.map(|(_, count)| count.resets_in).unwrap_or_default()
 }

@@ -13,6 +13,7 @@ use crate::caller::Caller;
 use crate::client_address::Client;
 use crate::credentials;
 use crate::json_body::{JsonBody, Members};
+use crate::known_client::Shown;
 use crate::limits::{Subject, Tally};
 use crate::openapi::{ServiceProblems, TakesJson};
 use crate::problem::{Problem, ProblemDocument};
@@ -29,6 +30,8 @@ pub struct Credentials {
     /// `bearer` when it is not given.
     #[schema(value_type = Option<Transport>)]
     pub transport: Transport,
+    /// The `deviceToken` of an earlier login from this device; where it came as a cookie there is no need to tell it.
+    pub device: Option<String>,
 }
 
 /// How the token travels from then on.
@@ -50,11 +53,16 @@ pub(crate) struct LoggedIn<'a> {
     /// Seconds that the session lives if it is not used.
     expires_in: u64,
     user: User<'a>,
+    /// To be kept and shown as `device` at the next login: while somebody else guesses at this account, logins that show it are still
+    /// let in. Absent when it came as a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
 }
 
-/// Log in.
+/// Log in. While the account or the address is refused because of too many failures, a login that shows a session or a device of that
+/// very user (`device`, cookie, or `Authorization`) is still let in, within a small quota of its own.
 #[utoipa::path(post, path = "/v1/login", tag = "session", operation_id = "login", request_body = Credentials, responses(
-    (status = 200, description = "A session; with transport `cookie` the token is in `Set-Cookie` alone.", body = LoggedIn,
+    (status = 200, description = "A session; with transport `cookie` the tokens are in `Set-Cookie` alone.", body = LoggedIn,
         headers(("Set-Cookie" = Option<String>, description = "With transport `cookie`."))),
     (status = 401, description = "Unknown user or wrong password.", body = ProblemDocument,
         content_type = "application/problem+json"),
@@ -64,10 +72,11 @@ pub async fn login(
     State(app): State<App>,
     client: Client,
     Caller(caller): Caller,
+    shown: Shown,
     JsonBody(members): JsonBody,
 ) -> Response {
     let mut tally = app.limits.tally();
-    let outcome = sign_in(&app, &client, caller, members, &mut tally).await;
+    let outcome = sign_in(&app, &client, caller, shown, members, &mut tally).await;
     tally.stamp(outcome)
 }
 
@@ -75,6 +84,7 @@ async fn sign_in<'a>(
     app: &'a App,
     client: &Client,
     caller: auth::Client,
+    mut shown: Shown,
     members: Members,
     tally: &mut Tally<'a>,
 ) -> Result<Response, Problem> {
@@ -87,16 +97,23 @@ async fn sign_in<'a>(
             "A cookie session needs https; over plain http it works on the same machine alone.",
         ));
     }
-    tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
-    tally.charge(&app.limits.login_account, Subject::account(&credentials.username)).await?;
-    let request =
-        LoginRequest { username: credentials.username, password: credentials.password, client: Some(caller) };
+    if let Some(device) = credentials.device {
+        shown.device = device;
+    }
+    let device = shown.device.clone();
+    if let Err(refusal) = admit(app, client, &credentials.username, tally).await {
+        shown.admit(app, client, &credentials.username, refusal, tally).await?;
+    }
+    let Credentials { username, password, .. } = credentials;
+    let request = LoginRequest { username, password, client: Some(caller), device };
     let outcome = app.auth.login(request).await;
     // Only guesses count. An outage is nobody's guess.
-    if outcome.as_ref().err().is_none_or(Problem::is_unavailable) {
-        tally.give_back().await;
+    match &outcome {
+        Ok(_) => tally.succeeded().await,
+        Err(problem) if problem.is_unavailable() => tally.give_back().await,
+        Err(_) => {}
     }
-    let LoginResponse { token, user, session } = outcome?;
+    let LoginResponse { token, user, session, device } = outcome?;
     let (Some(user), Some(session)) = (user, session) else {
         return Err(Problem::internal("auth-svc answered a login without user or session"));
     };
@@ -105,12 +122,29 @@ async fn sign_in<'a>(
         token: (!as_cookie).then_some(token.as_str()),
         expires_in: expires_in(&session),
         user: User::from(&user),
+        device_token: device.as_ref().filter(|_| !as_cookie).map(|device| device.token.as_str()),
     };
     let mut response = reply::json(StatusCode::OK, &logged_in)?;
-    if as_cookie && let Some(cookie) = credentials::set_cookie(client, &token) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
+    if as_cookie {
+        let device = device.and_then(|device| {
+            let lifetime = device.expires_in.and_then(|lifetime| lifetime.try_into().ok())?;
+            credentials::set_device_cookie(client, &device.token, lifetime)
+        });
+        let cookies = credentials::set_cookie(client, &token).into_iter().chain(device);
+        response.headers_mut().extend(cookies.map(|cookie| (SET_COOKIE, cookie)));
     }
     Ok(response)
+}
+
+/// Anybody may guess so often from an address, and so often at an account.
+async fn admit<'a>(
+    app: &'a App,
+    client: &Client,
+    username: &str,
+    tally: &mut Tally<'a>,
+) -> Result<(), Problem> {
+    tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
+    tally.charge(&app.limits.login_account, Subject::account(username)).await
 }
 
 impl Credentials {
@@ -125,6 +159,7 @@ impl Credentials {
                 Transport::Bearer
             }
         };
-        members.finish().map(|()| Self { username, password, transport })
+        let device = members.optional_string("device");
+        members.finish().map(|()| Self { username, password, transport, device })
     }
 }

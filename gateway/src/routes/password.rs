@@ -8,10 +8,9 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::client_address::Client;
 use crate::gate::SignedIn;
 use crate::json_body::{JsonBody, Members};
-use crate::limits::{Subject, Tally};
+use crate::limits::Subject;
 use crate::openapi::{ServiceProblems, SessionProblems, TakesJson};
 use crate::problem::{Problem, ProblemDocument};
 
@@ -35,7 +34,6 @@ pub struct PasswordChange {
 ))]
 pub async fn change(
     State(app): State<App>,
-    client: Client,
     Caller(caller): Caller,
     SignedIn(current): SignedIn,
     JsonBody(members): JsonBody,
@@ -43,7 +41,9 @@ pub async fn change(
     let mut tally = app.limits.tally();
     let outcome = async {
         let change = PasswordChange::from_members(members)?;
-        guess(&app, &client, &current.user_id, &mut tally).await?;
+        // Whoever found a session open must not find out the password by it. The quota is the user's own: no stranger who guesses at
+        // the login uses it up, from whatever address.
+        tally.charge(&app.limits.login_account, Subject::user_id(&current.user_id)).await?;
         let request = ChangePasswordRequest {
             user_id: current.user_id,
             current_password: change.current_password,
@@ -52,25 +52,16 @@ pub async fn change(
             client: Some(caller),
         };
         let outcome = app.auth.change_password(request).await;
-        // Only wrong guesses count.
-        if !outcome.as_ref().is_err_and(|problem| problem.code() == "WRONG_PASSWORD") {
-            tally.give_back().await;
+        match &outcome {
+            Ok(()) => tally.succeeded().await,
+            // Only wrong guesses count.
+            Err(problem) if problem.code() == "WRONG_PASSWORD" => {}
+            Err(_) => tally.give_back().await,
         }
         outcome.map(|()| StatusCode::NO_CONTENT.into_response())
     };
     let outcome = outcome.await;
     tally.stamp(outcome)
-}
-
-/// Whoever found a session open must not find out the password by it: a guess here counts like one at the login.
-async fn guess<'a>(
-    app: &'a App,
-    client: &Client,
-    user_id: &str,
-    tally: &mut Tally<'a>,
-) -> Result<(), Problem> {
-    tally.charge(&app.limits.login_ip, Subject::address(client.address)).await?;
-    tally.charge(&app.limits.login_account, Subject::user_id(user_id)).await
 }
 
 impl PasswordChange {

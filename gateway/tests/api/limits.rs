@@ -40,7 +40,14 @@ async fn counters(stack: &Stack) -> Vec<(String, String, i64)> {
         redis.query("keys", redis::cmd("KEYS").arg(format!("{}*", stack.prefix))).await.unwrap();
     let mut counters = Vec::new();
     for name in names {
-        let value = redis.query("get", redis::cmd("GET").arg(&name)).await.unwrap();
+        let plain = redis.query("get", redis::cmd("GET").arg(&name)).await;
+        let value = if let Ok(value) = plain {
+            value
+        } else {
+            // One whose windows grow.
+            let fields: Vec<String> = redis.query("hgetall", redis::cmd("HGETALL").arg(&name)).await.unwrap();
+            fields.join(" ")
+        };
         let ttl = redis.query("pttl", redis::cmd("PTTL").arg(&name)).await.unwrap();
         counters.push((name, value, ttl));
     }

@@ -9,6 +9,7 @@ mod services;
 mod stack;
 
 mod activity;
+mod brute_force;
 mod clients_of_the_articles;
 mod cross_origin;
 mod documentation;

@@ -23,6 +23,8 @@ pub struct Services {
 pub struct State {
     pub users: HashMap<String, (User, String)>,
     pub sessions: HashMap<String, String>,
+    /// Devices' tokens, and whose they are.
+    pub devices: HashMap<String, String>,
     pub profiles: HashMap<String, Profile>,
     /// Where the last login said that it came from.
     pub last_login: Option<Client>,

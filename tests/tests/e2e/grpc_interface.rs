@@ -71,8 +71,11 @@ async fn failures_carry_code_reason_and_what_is_wrong() {
     let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["username", "password"]);
 
-    let wrong =
-        auth::LoginRequest { username: ada.person.username.clone(), password: "wrong".into(), client: None };
+    let wrong = auth::LoginRequest {
+        username: ada.person.username.clone(),
+        password: "wrong".into(),
+        ..Default::default()
+    };
     let wrong = auth.login(wrong).await.unwrap_err();
     assert_eq!((wrong.code(), grpc::reason(&wrong)), (Code::Unauthenticated, ours("INVALID_CREDENTIALS")));
 

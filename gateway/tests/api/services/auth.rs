@@ -8,12 +8,12 @@ use proto::auth::v1::auth_service_server::AuthService;
 use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
 use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
-    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, EndSessionRequest, EndSessionResponse,
-    EndSessionsRequest, EndSessionsResponse, GetUserRequest, GetUserResponse, ListActivityRequest,
-    ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession, LoginRequest,
-    LoginResponse, LogoutRequest, LogoutResponse, RegisterRequest, RegisterResponse, Session, User,
-    ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
-    ValidateSessionStreamResponse, get_user_request,
+    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, Device, EndSessionRequest,
+    EndSessionResponse, EndSessionsRequest, EndSessionsResponse, GetUserRequest, GetUserResponse,
+    ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession,
+    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RecognizeClientRequest,
+    RecognizeClientResponse, RegisterRequest, RegisterResponse, Session, User, ValidateSessionRequest,
+    ValidateSessionResponse, ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -90,7 +90,7 @@ impl AuthService for Services {
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         self.begin("Login").await?;
-        let LoginRequest { username, password, client } = request.into_inner();
+        let LoginRequest { username, password, client, device } = request.into_inner();
         let mut state = self.lock();
         state.last_login.clone_from(&client);
         let user = state.users.get(&username.to_lowercase()).filter(|(_, known)| *known == password);
@@ -101,7 +101,28 @@ impl AuthService for Services {
         state.sessions.insert(token.clone(), user.id.clone());
         let session = session(&user.id, &token);
         state.note("LOGGED_IN", &user.id, session.id.clone(), client);
-        Ok(Response::new(LoginResponse { token, user: Some(user), session: Some(session) }))
+        let is_known = state.devices.get(&device) == Some(&user.id);
+        let device = if is_known { device } else { format!("device-{}", state.devices.len()) };
+        state.devices.insert(device.clone(), user.id.clone());
+        let lifetime = prost_types::Duration { seconds: 86_400, nanos: 0 };
+        let device = Device { token: device, expires_in: Some(lifetime) };
+        let (user, session, device) = (Some(user), Some(session), Some(device));
+        Ok(Response::new(LoginResponse { token, user, session, device }))
+    }
+
+    async fn recognize_client(
+        &self,
+        request: Request<RecognizeClientRequest>,
+    ) -> Result<Response<RecognizeClientResponse>, Status> {
+        self.begin("RecognizeClient").await?;
+        let (request, state) = (request.into_inner(), self.lock());
+        let user = state.users.get(&request.username.to_lowercase()).map(|(user, _)| user.id.clone());
+        let known = |shown: &str, owner: Option<&String>| {
+            (owner.is_some() && owner == user.as_ref()).then(|| format!("known by {shown}"))
+        };
+        let known_as = known(&request.device, state.devices.get(&request.device))
+            .or_else(|| known(&request.session_token, state.sessions.get(&request.session_token)));
+        Ok(Response::new(RecognizeClientResponse { known_as: known_as.unwrap_or_default() }))
     }
 
     async fn validate_session(
