@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "what a test stands on is there, or the test fails")]
 
 mod across_replicas;
+mod brute_force;
 mod cache;
 mod configuration;
 mod contract;
