@@ -2,14 +2,17 @@
 //!
 //! Each change of state is one script, so that it happens wholly or not at all. A validation is one read; only now and then
 //! does it lead to a write, which renews what exists and never creates.
+//!
+//! Where Redis has replicas, a failover must not undo the end of a session: an end is acknowledged when every replica has it, and reads
+//! are scripts that a master refuses when it is cut off from its replicas. A session that was just opened may be lost, and is
+//! opened again.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::redis::{Redis, RedisAway};
+use chassis::redis::{Redis, RedisAway, Script};
 use chassis::shutdown::Shutdown;
-use redis::Script;
 use uuid::Uuid;
 
 use crate::token::{SessionId, SessionToken};
@@ -20,6 +23,9 @@ pub use layout::{Lifetimes, Session};
 
 /// Renewals in flight at most. Beyond that a session is renewed by one of its later requests.
 const RENEWALS_IN_FLIGHT: usize = 64;
+
+/// Name and value, as they lie in the hash.
+type Field = (Vec<u8>, Vec<u8>);
 
 /// The store of sessions.
 #[derive(Clone)]
@@ -35,18 +41,22 @@ pub struct Sessions {
 
 struct Scripts {
     create: Script,
+    validate: Script,
     renew: Script,
     end: Script,
     end_all: Script,
+    list: Script,
 }
 
 impl Sessions {
     pub fn new(redis: Redis, lifetimes: Lifetimes, limit: u32, shutdown: &Shutdown) -> Self {
         let scripts = Scripts {
             create: Script::new(include_str!("sessions/create.lua")),
+            validate: Script::new(include_str!("sessions/validate.lua")),
             renew: Script::new(include_str!("sessions/renew.lua")),
             end: Script::new(include_str!("sessions/end.lua")),
             end_all: Script::new(include_str!("sessions/end_all.lua")),
+            list: Script::new(include_str!("sessions/list.lua")),
         };
         Self {
             redis,
@@ -78,13 +88,7 @@ impl Sessions {
     /// Whose session a token is, if it is one. A session that was not renewed for a while is renewed behind the answer.
     pub async fn validate(&self, token: &SessionToken) -> Result<Option<Session>, RedisAway> {
         let digest = token.digest();
-        let mut read = redis::cmd("HMGET");
-        read.arg(layout::key(token.user_id())).arg("g").arg(&digest.id.0);
-        let link = self.redis.link().await?;
-        let (generation, value): (Option<i32>, Option<Vec<u8>>) =
-            link.query("session.validate", &read).await?;
-        let now_ms = link.server_time_ms();
-
+        let (generation, value, now_ms) = self.read(token.user_id(), digest.id).await?;
         let valid = value
             .as_deref()
             .and_then(layout::Stored::decode)
@@ -109,6 +113,25 @@ impl Sessions {
         Ok(Some(session))
     }
 
+    /// The user's generation, the session, and the time.
+    async fn read(
+        &self,
+        user_id: Uuid,
+        id: SessionId,
+    ) -> Result<(Option<i32>, Option<Vec<u8>>, i64), RedisAway> {
+        let key = layout::key(user_id);
+        if self.redis.is_replicated() {
+            let mut read = self.scripts.validate.key(key);
+            return self.redis.invoke("session.validate", read.arg(&id.0)).await;
+        }
+        // Half as expensive for Redis as a script.
+        let mut read = redis::cmd("HMGET");
+        read.arg(&key).arg("g").arg(&id.0);
+        let link = self.redis.link_for(&key).await?;
+        let (generation, value) = link.query("session.validate", &read).await?;
+        Ok((generation, value, link.server_time_ms()))
+    }
+
     /// Ends the session of a token; tells whether it was valid until now. Once this has returned no replica accepts the token
     /// again.
     pub async fn end(&self, token: &SessionToken) -> Result<bool, RedisAway> {
@@ -125,7 +148,7 @@ impl Sessions {
         let mut end = self.scripts.end.key(layout::key(user_id));
         end.arg(&id.0).arg(proof);
         end.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
-        let ended: i64 = self.redis.invoke("session.end", &end).await?;
+        let ended: i64 = self.redis.invoke_replicated("session.end", &end).await?;
         Ok(ended == 1)
     }
 
@@ -141,16 +164,13 @@ impl Sessions {
         let mut end_all = self.scripts.end_all.key(layout::key(user_id));
         end_all.arg(kept.as_ref().map_or(&[][..], |id| &id.0)).arg(generation.unwrap_or(0));
         end_all.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
-        self.redis.invoke("session.end_all", &end_all).await
+        self.redis.invoke_replicated("session.end_all", &end_all).await
     }
 
     /// The valid sessions of a user, the newest first.
     pub async fn list(&self, user_id: Uuid) -> Result<Vec<Session>, RedisAway> {
-        let mut read = redis::cmd("HGETALL");
-        read.arg(layout::key(user_id));
-        let link = self.redis.link().await?;
-        let fields: Vec<(Vec<u8>, Vec<u8>)> = link.query("session.list", &read).await?;
-        let now_ms = link.server_time_ms();
+        let read = self.scripts.list.key(layout::key(user_id));
+        let (fields, now_ms): (Vec<Field>, i64) = self.redis.invoke("session.list", &read).await?;
         let generation = fields.iter().find_map(|(name, value)| {
             (name == b"g").then(|| std::str::from_utf8(value).ok()?.parse::<i32>().ok()).flatten()
         });

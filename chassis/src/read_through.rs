@@ -45,11 +45,16 @@
 //! from the cache, and what is filled after that was loaded after the commit. So the marker outlives the
 //! longest transaction by far.
 //!
-//! Keys carry the `run_id` of the Redis process. A process that restarts from an old snapshot finds its
-//! entries under a name that nobody asks for. A finish that reaches another process than its announcement
-//! deletes there, which is all that the argument asks of it. One URL has to mean one process at a time: a
-//! cache that fails over to a replica and back within the life of both processes would break this, so the
-//! cache Redis is not replicated.
+//! Keys carry the *term* of the Redis process: its `run_id`, or where it has replicas the id of the history
+//! of writes that began when it became master. A process that restarts from an old snapshot finds its entries
+//! under a name that nobody asks for, and so does a replica that takes its master's place, then or later. A
+//! finish that reaches another term than its announcement deletes there, which is all that the argument asks
+//! of it.
+//!
+//! One term at a time has to answer for a key. A master that was replaced and does not know it yet breaks
+//! this, unless it refuses to write (`min-replicas-to-write`); so where a master does that, a read of the
+//! cache is a script that might write. Who moves a slot of a cluster to another master and back within the
+//! life of its entries has to empty the cache: its names are those of before.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -134,7 +139,7 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
         L: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
-        let mut link = self.cache.link().await.ok();
+        let mut link = self.cache.link(key).await.ok();
         if let Some(up) = &link {
             match self.cache.get::<V>(up, key).await {
                 Ok(Some(found)) => {
@@ -172,14 +177,14 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
     /// # Errors
     /// The cache cannot be told: the change must not be made.
     pub async fn announce(&self, key: &str) -> Result<Announced<V>, CacheAway> {
-        let link = self.cache.link().await?;
+        let link = self.cache.link(key).await?;
         let marker = self.cache.announce(&link, key).await?;
         Ok(Announced { cache: self.cache.clone(), link, key: key.to_owned(), marker, value: PhantomData })
     }
 
     /// Drops what is cached under `key`, which is always safe, as far as the cache can be reached.
     pub async fn forget(&self, key: &str) {
-        if let Ok(link) = self.cache.link().await {
+        if let Ok(link) = self.cache.link(key).await {
             self.cache.forget(&link, key).await;
         }
     }

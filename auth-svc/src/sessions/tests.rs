@@ -40,7 +40,7 @@ async fn is_valid(store: &Store, token: &SessionToken) -> bool {
 async fn fields(store: &Store, user: Uuid) -> Vec<Vec<u8>> {
     let mut read = redis::cmd("HGETALL");
     read.arg(layout::key(user));
-    store.redis.query("test", &read).await.unwrap()
+    store.redis.query("test", layout::key(user), &read).await.unwrap()
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn half_a_hash_opens_nothing() {
     // A value under the forged token's id, but with another proof.
     let mut copy = redis::cmd("HGET");
     copy.arg(layout::key(user)).arg(&token.digest().id.0);
-    let value: Vec<u8> = store.redis.query("test", &copy).await.unwrap();
+    let value: Vec<u8> = store.redis.query("test", layout::key(user), &copy).await.unwrap();
     let mut plant = redis::cmd("HSET");
     plant.arg(layout::key(user)).arg(&forged.digest().id.0).arg(value);
-    store.redis.query::<()>("test", &plant).await.unwrap();
+    store.redis.query::<()>("test", layout::key(user), &plant).await.unwrap();
     assert!(!is_valid(&store, &forged).await);
     assert!(!store.sessions.end(&forged).await.unwrap());
     assert!(!store.sessions.renew(&forged).await.unwrap());

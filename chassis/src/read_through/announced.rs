@@ -43,6 +43,12 @@ impl<V: Cached> Announced<V> {
         let give_up_at = Instant::now() + FINISH_BUDGET;
         let mut link = self.link;
         loop {
+            // Another term's readers do not see what is put there by the name of this one.
+            if let Ok(current) = self.cache.link(&self.key).await
+                && current.term() != link.term()
+            {
+                link = current;
+            }
             let Err(away) = self.cache.finish(&link, &self.key, &self.marker, value).await else {
                 return Ok(());
             };
@@ -50,7 +56,7 @@ impl<V: Cached> Announced<V> {
                 return Err(away.into());
             }
             tokio::time::sleep(FINISH_PAUSE).await;
-            if let Ok(replacement) = self.cache.link().await {
+            if let Ok(replacement) = self.cache.link(&self.key).await {
                 link = replacement;
             }
         }

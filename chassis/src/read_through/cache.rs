@@ -1,17 +1,18 @@
 //! The entries of one cache in Redis: what is read, and by which rules it is changed.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
-use redis::{Script, cmd};
+use redis::cmd;
 
 use super::entry::{self, Entry, Token, Tokens};
 use super::flights::{Landing, Source};
 use super::lease::Lease;
 use super::{Cached, Settings};
 use crate::postgres::LONGEST_TRANSACTION;
-use crate::redis::{Link, Redis, RedisAway};
+use crate::redis::{Link, Redis, RedisAway, Script};
 
 /// How long a reader may take to load and fill: longer than any load.
 const LEASE_TTL: Duration = Duration::from_secs(5);
@@ -55,8 +56,9 @@ impl Cache {
         }
     }
 
-    pub(super) async fn link(&self) -> Result<Link, RedisAway> {
-        self.redis.link().await
+    /// The link to the server that holds a key.
+    pub(super) async fn link(&self, key: &str) -> Result<Link, RedisAway> {
+        self.redis.link_for(&*tag(key)).await
     }
 
     /// The value of a key, or that there is none, when the cache knows.
@@ -65,7 +67,12 @@ impl Cache {
         link: &Link,
         key: &str,
     ) -> Result<Option<Option<V>>, RedisAway> {
-        let bytes: Option<Vec<u8>> = link.query("GET", cmd("GET").arg(self.name(link, key))).await?;
+        let name = self.name(link, key);
+        let bytes: Option<Vec<u8>> = if link.refuses_when_isolated() {
+            link.invoke("GET", &self.scripts.get.key(name)).await?
+        } else {
+            link.query("GET", cmd("GET").arg(name)).await?
+        };
         Ok(match bytes.map(Entry::decode) {
             Some(Entry::Known(found)) => Some(found),
             _ => None,
@@ -145,8 +152,8 @@ impl Cache {
 
     /// The name of a key on the server process that `link` leads to.
     pub(super) fn name(&self, link: &Link, key: &str) -> String {
-        let process = link.run_id().get(..8).unwrap_or_default();
-        [self.settings.namespace.as_str(), process, key].join(":")
+        let term = link.term().get(..8).unwrap_or_default();
+        [self.settings.namespace.as_str(), ":", term, ":{", &tag(key), "}"].concat()
     }
 
     /// Jittered, so that what was cached together does not expire together.
@@ -158,6 +165,8 @@ impl Cache {
 
 /// The changes that depend on what a key holds.
 pub(super) struct Scripts {
+    /// Reads, and counts as a write: a master that is cut off from its replicas refuses it.
+    get: Script,
     pub(super) fill: Script,
     pub(super) finish: Script,
     withdraw: Script,
@@ -166,6 +175,7 @@ pub(super) struct Scripts {
 impl Scripts {
     fn new() -> Self {
         Self {
+            get: Script::new("#!lua flags=allow-oom\nreturn redis.call('GET', KEYS[1])"),
             fill: Script::new(
                 "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
                  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -212,6 +222,15 @@ impl Scripts {
         let mut call = self.withdraw.key(name);
         link.invoke("withdraw", call.arg(token)).await
     }
+}
+
+/// A key as the part of its name that tells where it lies, the same for every term. Cluster wants it within braces, so it has none
+/// of its own.
+fn tag(key: &str) -> Cow<'_, str> {
+    if !key.is_empty() && !key.contains(['{', '}', '%']) {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(format!("%{}", key.replace('%', "%25").replace('{', "%7b").replace('}', "%7d")))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -106,7 +106,7 @@ const AT_ONCE: [Duration; 2] = [Duration::ZERO; 2];
 
 /// What Redis holds under `key` for the process behind the replica's link.
 async fn raw(replica: &Replica) -> Option<Vec<u8>> {
-    let link = replica.cache.link().await.unwrap();
+    let link = replica.cache.link("key").await.unwrap();
     link.query("GET", redis::cmd("GET").arg(replica.cache.name(&link, "key"))).await.unwrap()
 }
 
@@ -135,7 +135,7 @@ async fn a_value_and_its_absence_are_loaded_once() {
 async fn lifetimes_are_jittered_and_shorter_for_absence() {
     let shutdown = Shutdown::new();
     let replica = replica(&shutdown, &namespace());
-    let link = replica.cache.link().await.unwrap();
+    let link = replica.cache.link("key").await.unwrap();
     let mut lifetimes = Vec::new();
     for _ in 0..20 {
         for (value, bounds) in [(None, 27_000..=33_000), (Some(&Version(1)), 270_000..=330_000)] {
@@ -158,7 +158,7 @@ async fn lifetimes_are_jittered_and_shorter_for_absence() {
 async fn what_cannot_be_decoded_is_loaded() {
     let shutdown = Shutdown::new();
     let replica = replica(&shutdown, &namespace());
-    let link = replica.cache.link().await.unwrap();
+    let link = replica.cache.link("key").await.unwrap();
     let name = replica.cache.name(&link, "key");
     link.query::<()>("SET", redis::cmd("SET").arg(name).arg("Vshort")).await.unwrap();
     assert_eq!(read(&replica, &Database::at(3), AT_ONCE).await, 3);

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, ScriptInvocation, ServerErrorKind,
+    RedisResult, ServerErrorKind,
 };
 use tracing::Instrument as _;
 
-use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisAway, Shared};
+use super::keeper::Shared;
+use super::script::Invocation;
+use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisAway, replication};
 use crate::trace;
 
 /// A connection to one server process, and which process that is. Cheap to clone.
@@ -23,7 +25,10 @@ pub struct Link {
 }
 
 struct Identity {
-    run_id: String,
+    term: String,
+    /// Replicas without which the server refuses writes. `None`: it has none, for all we care.
+    replicas_required: Option<u32>,
+    server: ConnectionInfo,
     connected: Instant,
     /// The server's clock in milliseconds since 1970 at the moment of `connected`.
     server_time_ms: AtomicI64,
@@ -32,30 +37,52 @@ struct Identity {
     shared: Weak<Shared>,
 }
 
+/// What can be sent.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    Command(&'a Cmd),
+    Pipeline(&'a Pipeline),
+    Script(&'a Invocation<'a>),
+}
+
+/// Connects, without asking anything.
+pub(super) async fn dial(server: &ConnectionInfo) -> RedisResult<MultiplexedConnection> {
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
+    Client::open(server.clone())?.get_multiplexed_async_connection_with_config(&config).await
+}
+
 /// Connects, and asks the server who it is.
 pub(super) async fn connect(
-    info: &ConnectionInfo,
+    server: &ConnectionInfo,
     shared: &Arc<Shared>,
     serial: u64,
 ) -> Result<Link, RedisAway> {
-    let role = shared.role;
+    let role = shared.deployment.role;
     let attempt = async {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(None);
-        let mut connection =
-            Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await?;
-        let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+        let mut connection = dial(server).await?;
+        let mut info = redis::cmd("INFO");
+        info.arg("server");
+        if shared.deployment.replicated {
+            info.arg("replication");
+        }
+        let info: String = info.query_async(&mut connection).await?;
         // A server that still loads its file refuses this.
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
-        let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim();
-        if run_id.is_empty() {
+        let (term, replicas_required) = if shared.deployment.replicated {
+            let required = replication::replicas_required(&mut connection, &info, &shared.deployment).await;
+            (replication::term(&info)?, Some(required))
+        } else {
+            (replication::field(&info, "run_id").unwrap_or_default(), None)
+        };
+        if term.is_empty() {
             // What is cached is kept apart by it; without it an old process's entries would pass for this one's.
             return Err((ErrorKind::Client, "the server does not tell its run_id").into());
         }
-        let run_id = run_id.to_owned();
         let identity = Arc::new(Identity {
-            run_id,
+            term: term.to_owned(),
+            replicas_required,
+            server: server.clone(),
             connected: Instant::now(),
             server_time_ms: AtomicI64::new(0),
             role,
@@ -72,9 +99,15 @@ pub(super) async fn connect(
 }
 
 impl Link {
-    /// The `run_id` of the server process: another one after every restart and after a failover.
-    pub fn run_id(&self) -> &str {
-        &self.identity.run_id
+    /// Names the server process, and where there are replicas the time for which it is master: another one after every restart and
+    /// every failover.
+    pub fn term(&self) -> &str {
+        &self.identity.term
+    }
+
+    /// Whether the server refuses writes, and scripts that may write, as soon as it is cut off from its replicas.
+    pub fn refuses_when_isolated(&self) -> bool {
+        self.identity.replicas_required.is_some_and(|required| required > 0)
     }
 
     /// The server's clock, in milliseconds since 1970: read every few seconds, and carried on by a clock that nobody sets.
@@ -92,6 +125,18 @@ impl Link {
 
     pub(super) fn serial(&self) -> u64 {
         self.identity.serial
+    }
+
+    pub(super) fn role(&self) -> &'static str {
+        self.identity.role
+    }
+
+    pub(super) fn server(&self) -> &ConnectionInfo {
+        &self.identity.server
+    }
+
+    pub(super) fn replicas_required(&self) -> u32 {
+        self.identity.replicas_required.unwrap_or_default()
     }
 
     /// Sends one command.
@@ -118,10 +163,55 @@ impl Link {
     pub async fn invoke<T: FromRedisValue>(
         &self,
         operation: &'static str,
-        script: &ScriptInvocation<'_>,
+        script: &Invocation<'_>,
     ) -> Result<T, RedisAway> {
         let mut connection = self.connection.clone();
-        self.bounded(operation, script.invoke_async(&mut connection)).await
+        let call = async {
+            match script.command().query_async(&mut connection).await {
+                Err(error) if is_unknown_script(&error) => {
+                    let mut pipeline = redis::pipe();
+                    pipeline.add_command(script.load()).ignore().add_command(script.command().clone());
+                    let (outcome,) = pipeline.query_async(&mut connection).await?;
+                    Ok(outcome)
+                }
+                outcome => outcome,
+            }
+        };
+        self.bounded(operation, call).await
+    }
+
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        request: Request<'_>,
+    ) -> Result<T, RedisAway> {
+        match request {
+            Request::Command(command) => self.query(operation, command).await,
+            Request::Pipeline(pipeline) => self.pipeline(operation, pipeline).await,
+            Request::Script(script) => self.invoke(operation, script).await,
+        }
+    }
+
+    /// The same on a server that is about to take the key's slot over, and serves it only to who asks.
+    pub(super) async fn send_asking<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        request: Request<'_>,
+    ) -> Result<T, RedisAway> {
+        let mut pipeline = redis::pipe();
+        match request {
+            Request::Command(command) => {
+                pipeline.cmd("ASKING").ignore().add_command(command.clone());
+            }
+            Request::Script(script) => {
+                pipeline.add_command(script.load()).ignore();
+                pipeline.cmd("ASKING").ignore().add_command(script.command().clone());
+            }
+            // It would have to ask before each of its commands, and cannot within a transaction.
+            Request::Pipeline(_) => return Err(RedisAway::NotConnected(self.role())),
+        }
+        let (outcome,) = self.pipeline(operation, &pipeline).await?;
+        Ok(outcome)
     }
 
     async fn bounded<T>(
@@ -153,7 +243,8 @@ impl Link {
         }
     }
 
-    fn retire(&self) {
+    /// Takes the link out of use; the next one may lead to another server.
+    pub(super) fn retire(&self) {
         if let Some(shared) = self.identity.shared.upgrade() {
             shared.retire(self.serial());
         }
@@ -188,6 +279,10 @@ fn ends_link(cause: &RedisError) -> bool {
                 ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
             )
         )
+}
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 fn span(operation: &'static str, role: &'static str) -> tracing::Span {

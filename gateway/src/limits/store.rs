@@ -7,8 +7,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chassis::redis::{Redis, RedisAway};
-use redis::{Pipeline, Script};
+use chassis::redis::{Redis, RedisAway, Script};
+use redis::Pipeline;
 
 use super::growth::{Growth, MEMORY};
 use super::{Policy, Subject};
@@ -69,8 +69,8 @@ impl Store {
     /// Counts a request that is never given back.
     pub async fn count(&self, policy: &Policy, subject: Subject) -> Result<Count, RedisAway> {
         let mut pipeline = redis::pipe();
-        self.add_count(&mut pipeline, policy, subject);
-        let (used, resets_in) = self.redis.pipeline("rate_limit.count", &pipeline).await?;
+        let key = self.add_count(&mut pipeline, policy, subject);
+        let (used, resets_in) = self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
         Ok(Count::without_window(clamped(used), remaining(resets_in, policy), policy.quota.window))
     }
 
@@ -79,8 +79,8 @@ impl Store {
         let mut pipeline = redis::pipe();
         pipeline.atomic();
         let key = self.add_count(&mut pipeline, policy, subject);
-        pipeline.cmd("PEXPIRETIME").arg(key);
-        let (used, resets_in, window_end) = self.redis.pipeline("rate_limit.count", &pipeline).await?;
+        pipeline.cmd("PEXPIRETIME").arg(&key);
+        let (used, resets_in, window_end) = self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
         Ok(Count {
             used: clamped(used),
             resets_in: remaining(resets_in, policy),
@@ -138,15 +138,17 @@ impl Store {
     /// Forgets that quotas were used up before.
     pub async fn forgive(&self, policy: &Policy, subject: Subject) {
         let mut command = redis::cmd("HDEL");
-        command.arg(self.key(policy, subject)).arg("used_up");
-        let outcome = self.redis.query::<()>("rate_limit.forgive", &command).await;
+        let key = self.key(policy, subject);
+        command.arg(&key).arg("used_up");
+        let outcome = self.redis.query::<()>("rate_limit.forgive", key, &command).await;
         note_failure(outcome, "it is still remembered that quotas were used up");
     }
 
     pub async fn forget(&self, policy: &Policy, subject: Subject) {
         let mut command = redis::cmd("UNLINK");
-        command.arg(self.key(policy, subject));
-        let outcome = self.redis.query::<()>("rate_limit.forget", &command).await;
+        let key = self.key(policy, subject);
+        command.arg(&key);
+        let outcome = self.redis.query::<()>("rate_limit.forget", key, &command).await;
         note_failure(outcome, "a counter was not removed");
     }
 
@@ -256,10 +258,10 @@ mod tests {
     async fn a_counter_without_an_end_gets_one() {
         let (store, policy, subject) = (store(), policy("5/60"), Subject::token("t"));
         let key = store.key(&policy, subject);
-        store.redis.query::<()>("set", redis::cmd("SET").arg(&key).arg(3)).await.unwrap();
+        store.redis.query::<()>("set", &key, redis::cmd("SET").arg(&key).arg(3)).await.unwrap();
         let count = store.count(&policy, subject).await.unwrap();
         assert_eq!(count.used, 4);
-        let left: i64 = store.redis.query("pttl", redis::cmd("PTTL").arg(&key)).await.unwrap();
+        let left: i64 = store.redis.query("pttl", &key, redis::cmd("PTTL").arg(&key)).await.unwrap();
         assert!((1..=60_000).contains(&left), "{left}");
     }
 

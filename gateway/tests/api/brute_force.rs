@@ -272,11 +272,11 @@ async fn what_is_remembered_of_a_used_up_quota_has_an_end_and_of_others_nothing_
     let redis = chassis::redis::Redis::open(&cache_redis_url().parse().unwrap(), "test", &stack.shutdown);
     let lives = async || {
         let names: Vec<String> = redis
-            .query("keys", redis::cmd("KEYS").arg(format!("{}login-account*", stack.prefix)))
+            .query("keys", "", redis::cmd("KEYS").arg(format!("{}login-account*", stack.prefix)))
             .await
             .unwrap();
         assert_eq!(names.len(), 1, "{names:?}");
-        redis.query::<i64>("pttl", redis::cmd("PTTL").arg(&names[0])).await.unwrap()
+        redis.query::<i64>("pttl", &names[0], redis::cmd("PTTL").arg(&names[0])).await.unwrap()
     };
     login(&stack, "ada", WRONG).send().await;
     assert!((1..=60_000).contains(&lives().await));

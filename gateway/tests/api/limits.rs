@@ -37,18 +37,19 @@ async fn everywhere(
 async fn counters(stack: &Stack) -> Vec<(String, String, i64)> {
     let redis = Redis::open(&cache_redis_url().parse().unwrap(), "test", &stack.shutdown);
     let names: Vec<String> =
-        redis.query("keys", redis::cmd("KEYS").arg(format!("{}*", stack.prefix))).await.unwrap();
+        redis.query("keys", "", redis::cmd("KEYS").arg(format!("{}*", stack.prefix))).await.unwrap();
     let mut counters = Vec::new();
     for name in names {
-        let plain = redis.query("get", redis::cmd("GET").arg(&name)).await;
+        let plain = redis.query("get", &name, redis::cmd("GET").arg(&name)).await;
         let value = if let Ok(value) = plain {
             value
         } else {
             // One whose windows grow.
-            let fields: Vec<String> = redis.query("hgetall", redis::cmd("HGETALL").arg(&name)).await.unwrap();
+            let fields: Vec<String> =
+                redis.query("hgetall", &name, redis::cmd("HGETALL").arg(&name)).await.unwrap();
             fields.join(" ")
         };
-        let ttl = redis.query("pttl", redis::cmd("PTTL").arg(&name)).await.unwrap();
+        let ttl = redis.query("pttl", &name, redis::cmd("PTTL").arg(&name)).await.unwrap();
         counters.push((name, value, ttl));
     }
     counters

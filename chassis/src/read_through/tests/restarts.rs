@@ -51,7 +51,7 @@ fn launch(folder: &Path) -> Child {
 async fn connected(replica: &Replica) -> crate::redis::Link {
     let begun = tokio::time::Instant::now();
     loop {
-        if let Ok(link) = replica.cache.link().await
+        if let Ok(link) = replica.cache.link("key").await
             && link.query::<String>("PING", &redis::cmd("PING")).await.is_ok()
         {
             return link;
@@ -128,7 +128,7 @@ async fn no_read_is_stale_while_the_cache_restarts_and_cuts_connections() {
     let simulated = shutdown.spawn(simulation::simulate(replicas, 10_000));
     while !simulated.is_finished() {
         pause(Duration::from_millis(fastrand::u64(0..200))).await;
-        let Ok(link) = operator.cache.link().await else { continue };
+        let Ok(link) = operator.cache.link("key").await else { continue };
         if fastrand::bool() {
             let _ = link.query::<()>("SAVE", &redis::cmd("SAVE")).await;
             pause(Duration::from_millis(fastrand::u64(0..50))).await;

@@ -115,7 +115,7 @@ async fn a_reader_that_died_with_its_lease_delays_others_by_milliseconds() {
     let shutdown = Shutdown::new();
     let namespace = namespace();
     let [dead, alive]: [Replica; 2] = std::array::from_fn(|_| replica(&shutdown, &namespace));
-    let link = dead.cache.link().await.unwrap();
+    let link = dead.cache.link("key").await.unwrap();
     assert!(matches!(dead.cache.claim::<Version>(&link, "key").await, Claim::Leased(_)));
     let begun = tokio::time::Instant::now();
     assert_eq!(read(&alive, &Database::at(1), AT_ONCE).await, 1);

@@ -2,9 +2,8 @@
 //! what was acknowledged before it began. Each guard is also removed once, to see that the simulation would
 //! notice.
 
-use redis::Script;
-
 use super::*;
+use crate::redis::Script;
 
 /// Puts a value without a look at the lease.
 pub(super) fn without_the_lease(shutdown: &Shutdown, namespace: &str) -> Replica {
