@@ -6,11 +6,12 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::api::{Api, Call};
 use crate::secrets::hex;
 
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/v1/register",
     "/v1/login",
     "/v1/logout",
     "/v1/me",
+    "/v1/me/activity",
     "/v1/profile",
     "/v1/users/ada/profile",
     "/register",

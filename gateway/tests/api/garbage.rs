@@ -12,11 +12,12 @@ use tokio::net::TcpStream;
 use crate::client::Asked;
 use crate::stack::Stack;
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "/v1/register",
     "/v1/login",
     "/v1/logout",
     "/v1/me",
+    "/v1/me/activity",
     "/v1/profile",
     "/v1/users/ada/profile",
     "/login",

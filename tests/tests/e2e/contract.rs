@@ -14,6 +14,7 @@ const REGISTER: &str = "/v1/register";
 const LOGIN: &str = "/v1/login";
 const LOGOUT: &str = "/v1/logout";
 const ME: &str = "/v1/me";
+const ACTIVITY: &str = "/v1/me/activity";
 const PROFILE: &str = "/v1/profile";
 const SESSIONS: &str = "/v1/sessions";
 const ONE_SESSION: &str = "/v1/sessions/{id}";
@@ -53,6 +54,7 @@ fn all_calls(api: &Api, ada: &SignedIn, other_session: &str) -> Vec<(&'static st
         (REGISTER, 201, api.post(REGISTER).json(&Person::new().registration())),
         (LOGIN, 200, api.post(LOGIN).json(&credentials)),
         (ME, 200, signed_in(Method::GET, ME)),
+        (ACTIVITY, 200, signed_in(Method::GET, ACTIVITY)),
         (PROFILE, 200, signed_in(Method::GET, PROFILE)),
         (PROFILE, 200, change),
         (PUBLIC, 200, api.get(&ada.person.public_profile())),
@@ -126,6 +128,7 @@ impl Walk {
         let delete = |path: &str| api.call(Method::DELETE, path).bearer(&ada.token);
         self.saw(ONE_SESSION, 404, delete("/v1/sessions/any").await);
         self.saw(SESSIONS, 400, delete("/v1/sessions?includeCurrent=perhaps").await);
+        self.saw(ACTIVITY, 400, api.get("/v1/me/activity?limit=many").bearer(&ada.token).await);
         let patch = || api.patch(PROFILE).bearer(&ada.token);
         self.saw(PROFILE, 428, patch().json(&json!({"bio": "x"})).await);
         self.saw(PROFILE, 412, patch().if_match("\"other.1\"").json(&json!({"bio": "x"})).await);

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "what a test stands on is there, or the test fails")]
 
 mod across_replicas;
+mod audit;
 mod brute_force;
 mod cache;
 mod configuration;
