@@ -22,5 +22,6 @@ pub mod rate_limit;
 pub mod raw_http;
 pub mod reflection;
 pub mod secrets;
+pub mod sessions;
 pub mod stack;
 pub mod wait;
