@@ -316,4 +316,6 @@ fn parse_email(text: &str) -> Result<&str, Violation> {
 }
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod tests;

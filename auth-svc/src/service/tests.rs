@@ -15,20 +15,25 @@ mod known_clients;
 
 const PASSWORD: &str = "correct horse battery staple";
 
-struct Bench {
-    service: AuthService,
-    postgres: Postgres,
-    _shutdown: Shutdown,
+pub(super) const LIFETIMES: Lifetimes =
+    Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
+
+pub(super) struct Bench {
+    pub service: AuthService,
+    pub postgres: Postgres,
+    pub shutdown: Shutdown,
 }
 
-async fn bench() -> Bench {
+pub(super) fn open_state(shutdown: &Shutdown) -> Redis {
+    Redis::open(&server("TEST_STATE_REDIS_URL").parse().unwrap(), "state", shutdown)
+}
+
+pub(super) async fn bench() -> Bench {
     let shutdown = Shutdown::new();
     let (postgres, database, _) = fresh_database().await;
-    let state = Redis::open(&server("TEST_STATE_REDIS_URL").parse().unwrap(), "state", &shutdown);
     let cache = Redis::open(&server("TEST_CACHE_REDIS_URL").parse().unwrap(), "cache", &shutdown);
-    let lifetimes = Lifetimes { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
     let users = Users::new(postgres.clone());
-    let sessions = Sessions::new(state, lifetimes, 50, &shutdown);
+    let sessions = Sessions::new(open_state(&shutdown), LIFETIMES, 50, &shutdown);
     let limits = hasher::Limits { threads: 1, queue: 64, deadline: Duration::from_secs(60), niceness: 0 };
     let service = AuthService {
         user_cache: UserCache::new(cache, &database, users.clone(), &shutdown),
@@ -41,10 +46,10 @@ async fn bench() -> Bench {
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };
-    Bench { service, postgres, _shutdown: shutdown }
+    Bench { service, postgres, shutdown }
 }
 
-fn client() -> Client {
+pub(super) fn client() -> Client {
     Client::new("192.0.2.1", "a browser")
 }
 

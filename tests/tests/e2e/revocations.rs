@@ -192,8 +192,12 @@ impl Run {
             return left;
         }
         let list = list.expect(200).json();
-        let listed: Vec<_> =
-            list["sessions"].as_array().into_iter().flatten().filter_map(|session| session["id"].as_str()).collect();
+        let listed: Vec<_> = list["sessions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|session| session["id"].as_str())
+            .collect();
         assert_eq!(listed.len(), left.len(), "{list}");
         let known = left.iter().map(|place| sessions[*place].id.as_str()).filter(|id| !id.is_empty());
         known.for_each(|id| assert!(listed.contains(&id), "{id} is let in and not listed: {list}"));
@@ -266,6 +270,11 @@ async fn without_the_key_of_a_users_sessions_nobody_survives_the_end_of_all() {
     }
     // What is half lost opens nothing either: without the generation no session counts.
     let half_lost = run.plant_sessions(&ada).await;
-    redis::cmd("HDEL").arg(&key).arg("g").query_async::<()>(&mut run.state.clone()).await.expect("it answers");
+    redis::cmd("HDEL")
+        .arg(&key)
+        .arg("g")
+        .query_async::<()>(&mut run.state.clone())
+        .await
+        .expect("it answers");
     apis[0].get("/v1/me").bearer(&half_lost[0].token).await.expect(401);
 }
