@@ -41,12 +41,21 @@ pub async fn plant(
         value.extend_from_slice(&seen.to_be_bytes()[3..]);
         value.extend_from_slice(&generation.to_be_bytes());
         write.hset(&key, &digest[..16], value).ignore();
-        let id = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        planted.push(Planted { token, id });
+        let (id, _) = digest.split_at(16);
+        planted.push(Planted { token, id: hex(id) });
     }
     write.pexpire(&key, 3_600_000).ignore();
     write.query_async::<()>(state).await?;
     Ok(planted)
+}
+
+fn hex(id: &[u8]) -> String {
+    use std::fmt::Write as _;
+    id.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The user's id and a secret; and the SHA-256 of the token.
