@@ -15,10 +15,12 @@ use crate::session_clients::Client;
 use crate::token::SessionId;
 
 mod chain;
+mod expiry;
 mod queue;
 mod verify;
 
 pub use chain::Head;
+pub use expiry::expire;
 use queue::Queue;
 pub use verify::{Intact, head, verify};
 
@@ -31,6 +33,8 @@ pub enum Event {
     LoginFailed,
     LoggedOut,
     SessionEnded,
+    /// The oldest one, by a login beyond the limit.
+    SessionDisplaced,
     OtherSessionsEnded,
     AllSessionsEnded,
     PasswordChanged,
@@ -49,6 +53,7 @@ impl Event {
             Self::LoginFailed => "LOGIN_FAILED",
             Self::LoggedOut => "LOGGED_OUT",
             Self::SessionEnded => "SESSION_ENDED",
+            Self::SessionDisplaced => "SESSION_DISPLACED",
             Self::OtherSessionsEnded => "OTHER_SESSIONS_ENDED",
             Self::AllSessionsEnded => "ALL_SESSIONS_ENDED",
             Self::PasswordChanged => "PASSWORD_CHANGED",

@@ -41,12 +41,21 @@ pub struct Args {
     /// Redis of the cache of users: evicts, keeps nothing. Default: --redis-url.
     #[arg(long, env = "CACHE_REDIS_URL", hide_env_values = true)]
     pub cache_redis_url: Option<RedisUrl>,
+    /// Days after which the audit trail forgets user, session, address and user agent of an entry. What happened and when stays.
+    #[arg(long, env = "AUDIT_RETENTION_DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub audit_retention_days: u32,
     #[command(flatten)]
     pub sessions: SessionArgs,
     #[command(flatten)]
     pub passwords: PasswordArgs,
     #[command(flatten)]
     pub service: ServiceArgs,
+}
+
+impl Args {
+    pub fn audit_retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.audit_retention_days) * 86_400)
+    }
 }
 
 /// What a process can be asked to do besides serving.

@@ -67,6 +67,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
     let session_clients = SessionClients::new(postgres.clone());
     let audit = Audit::start(postgres.clone(), &shutdown);
+    shutdown.spawn_background(audit::expire(postgres.clone(), args.audit_retention()));
     let devices = Devices::new(postgres.clone());
     let revocations = Revocations::new(postgres, sessions.clone());
     shutdown.spawn_background(revocations.clone().sweep());

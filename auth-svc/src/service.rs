@@ -11,7 +11,7 @@ use crate::hasher::Hasher;
 use crate::password::Password;
 use crate::revocations::{Revocation, Revocations};
 use crate::session_clients::{Client, SessionClients};
-use crate::sessions::{Session, Sessions};
+use crate::sessions::{Opened, Session, Sessions};
 use crate::token::{SessionId, SessionToken};
 use crate::user_cache::UserCache;
 use crate::username::Username;
@@ -112,7 +112,17 @@ impl AuthService {
     /// A session for credentials that were right when they were read with `generation`.
     async fn open_session(&self, user: User, generation: i32, client: &Client) -> Result<Login, AuthError> {
         let token = SessionToken::generate(user.id).map_err(|error| AuthError::Internal(Arc::new(error)))?;
-        let session = self.sessions.create(&token, generation).await?.ok_or(AuthError::InvalidCredentials)?;
+        let opened = self.sessions.create(&token, generation).await?;
+        let Opened { session, displaced } = opened.ok_or(AuthError::InvalidCredentials)?;
+        for id in displaced {
+            let (user_id, client) = (Some(user.id), client.clone());
+            self.audit.note_later(Entry {
+                event: Event::SessionDisplaced,
+                user_id,
+                session: Some(id),
+                client,
+            });
+        }
         match self.session_clients.insert(user.id, session.id, generation, client).await {
             Ok(Some(current)) if current == generation => {}
             Ok(_) => {

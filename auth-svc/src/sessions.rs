@@ -27,6 +27,14 @@ const RENEWALS_IN_FLIGHT: usize = 64;
 /// Name and value, as they lie in the hash.
 type Field = (Vec<u8>, Vec<u8>);
 
+/// What a login brings about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub session: Session,
+    /// The user's oldest sessions, which ended because there would have been too many.
+    pub displaced: Vec<SessionId>,
+}
+
 /// The store of sessions.
 #[derive(Clone)]
 pub struct Sessions {
@@ -70,19 +78,24 @@ impl Sessions {
 
     /// Opens a session for a login that read `generation` from Postgres; `None` when Redis knows of a later one. Beyond the limit
     /// the user's oldest session ends.
-    pub async fn create(&self, token: &SessionToken, generation: i32) -> Result<Option<Session>, RedisAway> {
+    pub async fn create(&self, token: &SessionToken, generation: i32) -> Result<Option<Opened>, RedisAway> {
         let digest = token.digest();
         let mut create = self.scripts.create.key(layout::key(token.user_id()));
         create.arg(&digest.id.0).arg(&digest.proof).arg(generation);
         create.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute)).arg(self.limit);
-        let now_ms: i64 = self.redis.invoke("session.create", &create).await?;
-        Ok((now_ms != 0).then(|| Session {
+        let (now_ms, displaced): (i64, Vec<Vec<u8>>) = self.redis.invoke("session.create", &create).await?;
+        if now_ms == 0 {
+            return Ok(None);
+        }
+        let session = Session {
             id: digest.id,
             user_id: token.user_id(),
             created_ms: now_ms,
             seen_ms: now_ms,
             expires_in: self.lifetimes.idle.min(self.lifetimes.absolute),
-        }))
+        };
+        let displaced = displaced.into_iter().filter_map(|id| Some(SessionId(id.try_into().ok()?)));
+        Ok(Some(Opened { session, displaced: displaced.collect() }))
     }
 
     /// Whose session a token is, if it is one. A session that was not renewed for a while is renewed behind the answer.

@@ -328,3 +328,36 @@ async fn a_users_activity_comes_in_parts() {
     assert_eq!((told.event.as_str(), told.session), ("LOGGED_IN", Some(SessionId([7; 16]))));
     assert_eq!(told.client, client());
 }
+
+#[tokio::test]
+async fn what_is_old_loses_its_personal_fields_and_the_chain_stays_whole() {
+    use super::expiry::{BATCH, expire_some};
+    let trail = Trail::new().await;
+    let ada = trail.user("ada").await;
+    let noted_ago = async |age: &str, count: i64| {
+        let entries = format!(
+            "SELECT audit_append('LOGIN_FAILED', '{ada}', NULL, '192.0.2.1', 'a', interval '{age}') FROM generate_series(1, {count})"
+        );
+        trail.tamper(&entries).await;
+    };
+    noted_ago("400 days", BATCH + 10).await;
+    noted_ago("1 day", 1).await;
+    noted_ago("500 days", 1).await;
+    let kept = trail.head().await;
+    let year = Duration::from_secs(365 * 86_400);
+    assert_eq!(expire_some(&trail.postgres, year).await.unwrap(), BATCH);
+    assert_eq!(expire_some(&trail.postgres, year).await.unwrap(), 10);
+    for _ in 0..2 {
+        assert_eq!(expire_some(&trail.postgres, year).await.unwrap(), 0);
+    }
+    let intact = trail.verify(&[kept]).await.unwrap();
+    assert_eq!((intact.head.seq, intact.erased), (BATCH + 14, BATCH + 10));
+    // The young one, and what came in late after it: that goes with the young one.
+    assert_eq!(trail.dump().await.matches("192.0.2.1").count(), 2);
+    let at_once = Duration::from_secs(0);
+    assert_eq!(expire_some(&trail.postgres, at_once).await.unwrap(), 4);
+    assert_eq!(expire_some(&trail.postgres, at_once).await.unwrap(), 1);
+    assert_eq!(expire_some(&trail.postgres, at_once).await.unwrap(), 0);
+    assert_eq!(trail.verify(&[kept]).await.unwrap().erased, BATCH + 12);
+    assert!(!trail.dump().await.contains("192.0.2.1"));
+}

@@ -36,12 +36,13 @@ const OF_GATEWAY: [Wrong; 9] = [
     ("--body-limit-bytes", "BODY_LIMIT_BYTES", &["64k"]),
 ];
 
-const OF_AUTH: [Wrong; 6] = [
+const OF_AUTH: [Wrong; 7] = [
     ("--database-url", "DATABASE_URL", &["mysql://127.0.0.1/auth", "nowhere"]),
     ("--state-redis-url", "STATE_REDIS_URL", &["http://127.0.0.1"]),
     ("--hash-threads", "HASH_THREADS", &["0", "1000"]),
     ("--hash-queue", "HASH_QUEUE", &["0"]),
     ("--password-min-length", "PASSWORD_MIN_LENGTH", &["7", "257"]),
+    ("--audit-retention-days", "AUDIT_RETENTION_DAYS", &["0", "for ever"]),
     ("--session-idle-seconds", "SESSION_IDLE_SECONDS", &["0", "a while"]),
 ];
 
