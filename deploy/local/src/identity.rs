@@ -107,7 +107,7 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 /// Every process below `pid`, children first.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+pub fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for (child, parent) in parents() {
         children.entry(parent).or_default().push(child);

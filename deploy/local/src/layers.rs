@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 /// Each crate of the workspace and the other members it may depend on, tests and build scripts included.
-const DEPENDENCIES: [(&str, &[&str]); 7] = [
+const DEPENDENCIES: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("chassis", &[]),
     ("local", &[]),
@@ -16,6 +16,7 @@ const DEPENDENCIES: [(&str, &[&str]); 7] = [
     ("auth-svc", &["chassis", "proto"]),
     ("profile-svc", &["chassis", "proto"]),
     ("tests", &["local", "proto"]),
+    ("bench", &["local"]),
 ];
 
 /// A layer of a service, by the name of its module, and the libraries it must not name.
