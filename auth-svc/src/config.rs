@@ -8,6 +8,9 @@ use chassis::config::ServiceArgs;
 use chassis::postgres::PostgresUrl;
 use chassis::redis::RedisUrl;
 use clap::{Parser, Subcommand};
+use lettre::message::Mailbox;
+
+use crate::mail::{Lifetimes, LinkTemplate, Links, MailUrl};
 
 use crate::audit::Head;
 
@@ -48,6 +51,8 @@ pub struct Args {
     pub sessions: SessionArgs,
     #[command(flatten)]
     pub passwords: PasswordArgs,
+    #[command(flatten)]
+    pub mail: MailArgs,
     #[command(flatten)]
     pub service: ServiceArgs,
 }
@@ -126,4 +131,45 @@ pub struct PasswordArgs {
     /// How much the hashing threads yield to everything else, 0 to 19 as in nice(1). Far above 5 logins starve under load.
     #[arg(long, env = "HASH_NICENESS", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub hash_niceness: u8,
+}
+
+/// Where mails go, and what they say.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MailArgs {
+    /// Where mails go: smtp://user:password@host:port, smtp+starttls:// or smtps:// likewise, or file:///folder, which gets one .eml file
+    /// a mail. Unset: this service sends none, and refuses what needs one.
+    #[arg(long, env = "MAIL_URL", hide_env_values = true)]
+    pub mail_url: Option<MailUrl>,
+    /// Whom mails come from.
+    #[arg(long, env = "MAIL_FROM", default_value = "Sallyport <sallyport@localhost>")]
+    pub mail_from: Mailbox,
+    /// The link in a mail that resets a password, with {token} in place of the token: a page that asks for the new password. Behind a `#`
+    /// the token stays out of servers' logs. Unset: the mail tells the token alone.
+    #[arg(long, env = "PASSWORD_RESET_LINK")]
+    pub password_reset_link: Option<LinkTemplate>,
+    /// The link in a mail that verifies an e-mail address, likewise.
+    #[arg(long, env = "EMAIL_VERIFICATION_LINK")]
+    pub email_verification_link: Option<LinkTemplate>,
+    /// Seconds for which a mail that resets a password is good.
+    #[arg(long, env = "PASSWORD_RESET_SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub password_reset_seconds: u64,
+    /// Seconds for which a mail that verifies an e-mail address is good.
+    #[arg(long, env = "EMAIL_VERIFICATION_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
+    pub email_verification_seconds: u64,
+}
+
+impl MailArgs {
+    pub fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            password_reset: Duration::from_secs(self.password_reset_seconds),
+            email_verification: Duration::from_secs(self.email_verification_seconds),
+        }
+    }
+
+    pub fn links(&self) -> Links {
+        Links {
+            password_reset: self.password_reset_link.clone(),
+            email_verification: self.email_verification_link.clone(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::read_through::CacheAway;
 use chassis::redis::RedisAway;
 use chassis::status::Failure;
 use tonic::Code;
@@ -33,10 +34,23 @@ pub enum AuthError {
     SessionNotFound,
     #[error("the current password is wrong")]
     WrongPassword,
-    #[error("too many passwords are waiting to be checked; try again soon")]
+    #[error("the token is unknown, used or expired; ask for another one")]
+    TokenInvalid,
+    #[error("there is no e-mail address to verify")]
+    EmailMissing,
+    #[error("the e-mail address is verified already")]
+    EmailVerified,
+    #[error("this service sends no mail")]
+    MailNotConfigured,
+    #[error("too much is waiting to be done; try again soon")]
     Capacity,
     #[error("the session store does not answer")]
     SessionStoreAway(#[from] RedisAway),
+    #[error("the cache does not answer, so that nothing can be changed")]
+    CacheAway(#[source] CacheAway),
+    /// Written, and not acknowledged: reads through the cache may take a moment to show it.
+    #[error("the cache stopped answering while the user was changed")]
+    Unacknowledged(#[source] CacheAway),
     #[error("the user database does not answer")]
     DatabaseAway(#[source] Arc<sqlx::Error>),
     #[error("the user database refused a statement")]
@@ -90,9 +104,12 @@ impl Failure for AuthError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Capacity | Self::SessionStoreAway(_) | Self::DatabaseAway(_) => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Capacity
+            | Self::SessionStoreAway(_)
+            | Self::CacheAway(_)
+            | Self::Unacknowledged(_)
+            | Self::DatabaseAway(_) => Some(Duration::from_secs(1)),
+            Self::MailNotConfigured => Some(Duration::from_secs(3600)),
             _ => None,
         }
     }
@@ -119,8 +136,13 @@ impl AuthError {
             Self::UserNotFound => (Code::NotFound, "USER_NOT_FOUND"),
             Self::SessionNotFound => (Code::NotFound, "SESSION_NOT_FOUND"),
             Self::WrongPassword => (Code::PermissionDenied, "WRONG_PASSWORD"),
+            Self::TokenInvalid => (Code::InvalidArgument, "TOKEN_INVALID"),
+            Self::EmailMissing => (Code::FailedPrecondition, "EMAIL_MISSING"),
+            Self::EmailVerified => (Code::FailedPrecondition, "EMAIL_VERIFIED"),
+            Self::MailNotConfigured => (Code::Unavailable, "MAIL_NOT_CONFIGURED"),
             Self::Capacity => (Code::ResourceExhausted, "CAPACITY"),
             Self::SessionStoreAway(_) => (Code::Unavailable, "SESSION_STORE_UNAVAILABLE"),
+            Self::CacheAway(_) | Self::Unacknowledged(_) => (Code::Unavailable, "CACHE_UNAVAILABLE"),
             Self::DatabaseAway(_) => (Code::Unavailable, "DATABASE_UNAVAILABLE"),
             Self::Database(_) | Self::Internal(_) => (Code::Internal, "INTERNAL"),
         }

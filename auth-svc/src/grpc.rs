@@ -7,7 +7,7 @@ use chassis::shutdown::Shutdown;
 use proto::auth::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::service::{AuthService, KnownAs, Login};
+use crate::service::{AuthService, KnownAs, Login, Named};
 
 mod convert;
 mod frames;
@@ -162,6 +162,49 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
             service.change_password(&user_id, &current_password, &new_password, &kept_session_id, &client);
         changed.await.map_err(failed)?;
         Ok(Response::new(pb::ChangePasswordResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<pb::RequestPasswordResetRequest>,
+    ) -> Result<Response<pb::RequestPasswordResetResponse>, Status> {
+        use pb::request_password_reset_request::Account;
+        let pb::RequestPasswordResetRequest { account, client } = request.into_inner();
+        let named = match &account {
+            Some(Account::Username(username)) => Named::Username(username),
+            Some(Account::Email(email)) => Named::Email(email),
+            None => return Err(Status::invalid_argument("username or email has to be set")),
+        };
+        self.service.request_password_reset(named, decode_client(client)).await.map_err(failed)?;
+        Ok(Response::new(pb::RequestPasswordResetResponse {}))
+    }
+
+    async fn confirm_password_reset(
+        &self,
+        request: Request<pb::ConfirmPasswordResetRequest>,
+    ) -> Result<Response<pb::ConfirmPasswordResetResponse>, Status> {
+        let pb::ConfirmPasswordResetRequest { token, new_password, client } = request.into_inner();
+        let client = decode_client(client);
+        self.service.confirm_password_reset(&token, &new_password, &client).await.map_err(failed)?;
+        Ok(Response::new(pb::ConfirmPasswordResetResponse {}))
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<pb::RequestEmailVerificationRequest>,
+    ) -> Result<Response<pb::RequestEmailVerificationResponse>, Status> {
+        self.service.request_email_verification(&request.into_inner().user_id).await.map_err(failed)?;
+        Ok(Response::new(pb::RequestEmailVerificationResponse {}))
+    }
+
+    async fn confirm_email_verification(
+        &self,
+        request: Request<pb::ConfirmEmailVerificationRequest>,
+    ) -> Result<Response<pb::ConfirmEmailVerificationResponse>, Status> {
+        let pb::ConfirmEmailVerificationRequest { token, client } = request.into_inner();
+        let client = decode_client(client);
+        self.service.confirm_email_verification(&token, &client).await.map_err(failed)?;
+        Ok(Response::new(pb::ConfirmEmailVerificationResponse {}))
     }
 
     async fn list_activity(

@@ -9,6 +9,7 @@ mod error;
 mod expiry;
 mod grpc;
 mod hasher;
+mod mail;
 mod password;
 mod pepper;
 mod revocations;

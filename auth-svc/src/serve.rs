@@ -7,14 +7,16 @@ use chassis::postgres::{Postgres, PostgresUrl};
 use chassis::process::Process;
 use chassis::readiness::Readiness;
 use chassis::redis::Redis;
+use chassis::shutdown::Shutdown;
 use proto::auth::v1::auth_service_server::AuthServiceServer;
 
 use crate::audit::{self, Audit};
-use crate::config::{Args, AuditCommand};
+use crate::config::{Args, AuditCommand, MailArgs};
 use crate::devices::Devices;
 use crate::expiry;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
+use crate::mail::{self, Mail};
 use crate::pepper::Peppers;
 use crate::revocations::{self, Revocations};
 use crate::service::AuthService;
@@ -69,6 +71,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     let audit = Audit::start(postgres.clone(), &shutdown);
     shutdown.spawn_background(audit::expire(postgres.clone(), args.audit_retention()));
     let devices = Devices::new(postgres.clone());
+    let mail = open_mail(&args.mail, &postgres, &shutdown);
     let revocations = Revocations::new(postgres, sessions.clone());
     shutdown.spawn_background(revocations.clone().sweep());
     shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
@@ -81,6 +84,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         revocations,
         audit,
         devices,
+        mail,
         hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };
@@ -90,6 +94,26 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         .service(AuthServiceServer::new(grpc))
         .serve(listener, readiness, &shutdown)
         .await
+}
+
+/// The stores of mails, and the worker that sends them if it is known where to.
+fn open_mail(args: &MailArgs, postgres: &Postgres, shutdown: &Shutdown) -> Mail {
+    let queue = mail::Queue::new(postgres.clone());
+    let tokens = mail::Tokens::new(postgres.clone());
+    shutdown.spawn_background(mail::clean(queue.clone(), tokens.clone()));
+    let sends = args.mail_url.is_some();
+    if let Some(url) = args.mail_url.clone() {
+        let from = args.mail_from.clone();
+        let transport = mail::Transport::open(url, &from.email);
+        let (links, lifetimes) = (args.links(), args.lifetimes());
+        let worker = mail::Worker::new(queue.clone(), transport, from, links, lifetimes, shutdown.clone());
+        shutdown.spawn(worker.run());
+    } else {
+        tracing::warn!(
+            "no mail can be sent without --mail-url: password resets and e-mail verifications are refused"
+        );
+    }
+    Mail { queue, tokens, sends }
 }
 
 /// Brings the database's schema up to date.

@@ -8,6 +8,7 @@ use crate::audit::{Audit, Entry, Event, Page};
 use crate::devices::{DeviceToken, Devices};
 use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
+use crate::mail::{self, Mail};
 use crate::password::Password;
 use crate::revocations::{Revocation, Revocations};
 use crate::session_clients::{Client, SessionClients};
@@ -17,8 +18,10 @@ use crate::user_cache::UserCache;
 use crate::username::Username;
 use crate::users::{Credentials, User, Users};
 
+mod by_mail;
 mod known_clients;
 
+pub use by_mail::Named;
 pub use known_clients::KnownAs;
 
 /// What auth-svc can do, whoever asks.
@@ -31,6 +34,7 @@ pub struct AuthService {
     pub revocations: Revocations,
     pub audit: Audit,
     pub devices: Devices,
+    pub mail: Mail,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }
@@ -66,7 +70,10 @@ impl AuthService {
             return Err(AuthError::UsernameTaken);
         }
         let hash = self.hasher.hash_new(password, username.as_shown()).await?;
-        self.users.insert(Uuid::now_v7(), &username, email, &hash, client).await
+        let (id, verify) = (Uuid::now_v7(), self.mail.sends);
+        let user = self.users.insert(id, &username, email, &hash, verify, client).await?;
+        self.mail.queue.wake();
+        Ok(user)
     }
 
     /// All that is wrong with a registration, at once.
@@ -317,7 +324,8 @@ fn parse_email(text: &str) -> Result<&str, Violation> {
                 && domain.contains('.')
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
-        });
+        })
+        && mail::is_address(text);
     if plausible {
         Ok(text)
     } else {

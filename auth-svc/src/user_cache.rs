@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis::read_through::{Cached, ReadThrough, Settings};
+use chassis::read_through::{Announced, Cached, ReadThrough, Settings};
 use chassis::redis::Redis;
 use chassis::shutdown::Shutdown;
 use prost::Message as _;
@@ -42,6 +42,14 @@ impl UserCache {
         self.cache.read(&id.to_string(), load).await
     }
 
+    /// Tells every replica that a user is about to change. To be called before the change is committed.
+    ///
+    /// # Errors
+    /// The cache cannot be told: the change must not be made.
+    pub async fn announce(&self, id: Uuid) -> Result<Announced<User>, AuthError> {
+        self.cache.announce(&id.to_string()).await.map_err(AuthError::CacheAway)
+    }
+
     /// Reads a user who just signed in, behind the answer, so that the first question about them needs no database.
     pub fn warm(&self, id: Uuid) {
         let cache = self.clone();
@@ -64,6 +72,8 @@ struct Entry {
     /// Microseconds since 1970, as exact as Postgres has it.
     #[prost(int64, tag = "4")]
     created_at: i64,
+    #[prost(bool, tag = "5")]
+    email_verified: bool,
 }
 
 impl Cached for User {
@@ -72,6 +82,7 @@ impl Cached for User {
             id: Bytes::copy_from_slice(self.id.as_bytes()),
             username: self.username.clone(),
             email: self.email.clone(),
+            email_verified: self.email_verified,
             created_at: (self.created_at.unix_timestamp_nanos() / 1000) as i64,
         };
         entry.encode_raw(buffer);
@@ -83,6 +94,7 @@ impl Cached for User {
             id: Uuid::from_slice(&entry.id).ok()?,
             username: entry.username,
             email: entry.email,
+            email_verified: entry.email_verified,
             created_at: OffsetDateTime::from_unix_timestamp_nanos(i128::from(entry.created_at) * 1000)
                 .ok()?,
         })
@@ -99,6 +111,7 @@ mod tests {
             id: Uuid::now_v7(),
             username: "Alice".into(),
             email: Some("alice@example.org".into()),
+            email_verified: true,
             created_at: time::macros::datetime!(2026-01-02 03:04:05.678901 UTC),
         };
         let mut buffer = Vec::new();

@@ -16,6 +16,8 @@ pub struct User {
     pub id: Uuid,
     pub username: String,
     pub email: Option<String>,
+    /// Whether what was sent to the address came back.
+    pub email_verified: bool,
     pub created_at: OffsetDateTime,
 }
 
@@ -40,7 +42,7 @@ impl Users {
         Self { postgres }
     }
 
-    /// Adds a user, and tells the audit trail.
+    /// Adds a user, and tells the audit trail; with `verify` a mail to the address, if there is one, is queued along with it.
     ///
     /// # Errors
     /// `UsernameTaken` when the case-folded name is in use.
@@ -50,6 +52,7 @@ impl Users {
         username: &Username,
         email: Option<&str>,
         password_hash: &str,
+        verify: bool,
         client: &Client,
     ) -> Result<User, AuthError> {
         let (shown, key) = (username.as_shown(), username.key());
@@ -58,11 +61,14 @@ impl Users {
                     User,
                     r#"WITH added AS (
                          INSERT INTO users (id, username, username_key, email, password_hash) VALUES ($1, $2, $3, $4, $5)
-                         RETURNING id, username, email, created_at
+                         RETURNING id, username, email, email_verified, created_at
+                     ), queued AS (
+                         INSERT INTO mails (user_id, purpose)
+                         SELECT id, 'EMAIL_VERIFICATION' FROM added WHERE email IS NOT NULL AND $9
                      ), told AS MATERIALIZED (
                          SELECT audit_append($6, id, NULL, $7, $8) FROM added
                      )
-                     SELECT id, username, email, created_at FROM added, told"#,
+                     SELECT id, username, email, email_verified, created_at FROM added, told"#,
                     id,
                     shown,
                     key,
@@ -70,7 +76,8 @@ impl Users {
                     password_hash,
                     Event::Registered.name(),
                     client.address,
-                    client.user_agent
+                    client.user_agent,
+                    verify
                 )
                 .fetch_one(connection)
                 .await
@@ -98,7 +105,7 @@ impl Users {
         let key = username.key();
         let row = self.postgres.run("users.credentials", async |connection| {
             sqlx::query!(
-                "SELECT id, username, email, created_at, password_hash, session_generation
+                "SELECT id, username, email, email_verified, created_at, password_hash, session_generation
                      FROM users WHERE username_key = $1",
                 key
             )
@@ -106,7 +113,13 @@ impl Users {
             .await
         });
         Ok(row.await?.map(|row| Credentials {
-            user: User { id: row.id, username: row.username, email: row.email, created_at: row.created_at },
+            user: User {
+                id: row.id,
+                username: row.username,
+                email: row.email,
+                email_verified: row.email_verified,
+                created_at: row.created_at,
+            },
             password_hash: row.password_hash,
             generation: row.session_generation,
         }))
@@ -115,7 +128,7 @@ impl Users {
     pub async fn credentials_by_id(&self, id: Uuid) -> Result<Option<Credentials>, AuthError> {
         let row = self.postgres.run("users.credentials_by_id", async |connection| {
             sqlx::query!(
-                "SELECT id, username, email, created_at, password_hash, session_generation
+                "SELECT id, username, email, email_verified, created_at, password_hash, session_generation
                  FROM users WHERE id = $1",
                 id
             )
@@ -123,7 +136,13 @@ impl Users {
             .await
         });
         Ok(row.await?.map(|row| Credentials {
-            user: User { id: row.id, username: row.username, email: row.email, created_at: row.created_at },
+            user: User {
+                id: row.id,
+                username: row.username,
+                email: row.email,
+                email_verified: row.email_verified,
+                created_at: row.created_at,
+            },
             password_hash: row.password_hash,
             generation: row.session_generation,
         }))
@@ -190,9 +209,13 @@ impl Users {
 
     pub async fn by_id(&self, id: Uuid) -> Result<Option<User>, AuthError> {
         let user = self.postgres.run("users.by_id", async |connection| {
-            sqlx::query_as!(User, "SELECT id, username, email, created_at FROM users WHERE id = $1", id)
-                .fetch_optional(connection)
-                .await
+            sqlx::query_as!(
+                User,
+                "SELECT id, username, email, email_verified, created_at FROM users WHERE id = $1",
+                id
+            )
+            .fetch_optional(connection)
+            .await
         });
         Ok(user.await?)
     }
@@ -202,7 +225,7 @@ impl Users {
         let user = self.postgres.run("users.by_username", async |connection| {
             sqlx::query_as!(
                 User,
-                "SELECT id, username, email, created_at FROM users WHERE username_key = $1",
+                "SELECT id, username, email, email_verified, created_at FROM users WHERE username_key = $1",
                 key
             )
             .fetch_optional(connection)

@@ -7,9 +7,10 @@ use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
-    ChangePasswordRequest, Client, EndSessionRequest, EndSessionsRequest, GetUserRequest,
-    ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListedSession, LoginRequest,
-    LoginResponse, LogoutRequest, RecognizeClientRequest, RegisterRequest, Session, User,
+    ChangePasswordRequest, Client, ConfirmEmailVerificationRequest, ConfirmPasswordResetRequest,
+    EndSessionRequest, EndSessionsRequest, GetUserRequest, ListActivityRequest, ListActivityResponse,
+    ListSessionsRequest, ListedSession, LoginRequest, LoginResponse, LogoutRequest, RecognizeClientRequest,
+    RegisterRequest, RequestEmailVerificationRequest, RequestPasswordResetRequest, Session, User,
     ValidateSessionRequest, ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
@@ -138,6 +139,37 @@ impl Auth {
     /// 403 when the current password is wrong, 400 when the new one is not acceptable.
     pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
         self.client.clone().change_password(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// Alike whether or not there is such a user.
+    pub async fn request_password_reset(&self, request: RequestPasswordResetRequest) -> Result<(), Problem> {
+        self.client.clone().request_password_reset(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// 400 when the token is not good, or the new password not acceptable.
+    pub async fn confirm_password_reset(&self, request: ConfirmPasswordResetRequest) -> Result<(), Problem> {
+        self.client.clone().confirm_password_reset(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// 409 when there is no address, or nothing to verify any more.
+    pub async fn request_email_verification(&self, user_id: String) -> Result<(), Problem> {
+        let request = RequestEmailVerificationRequest { user_id };
+        self.client.clone().request_email_verification(self.write(request)).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// 400 when the token is not good.
+    pub async fn confirm_email_verification(
+        &self,
+        request: ConfirmEmailVerificationRequest,
+    ) -> Result<(), Problem> {
+        self.client.clone().confirm_email_verification(self.write(request)).await?;
         Ok(())
     }
 

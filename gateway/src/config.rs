@@ -128,6 +128,15 @@ pub struct LimitArgs {
     /// Registrations per client address.
     #[arg(long, env = "LIMIT_REGISTER_IP", default_value = "10/60")]
     pub limit_register_ip: Quota,
+    /// Mails that are asked for per client address.
+    #[arg(long, env = "LIMIT_MAIL_IP", default_value = "20/3600")]
+    pub limit_mail_ip: Quota,
+    /// Mails that are asked for per account, as it is named, from wherever.
+    #[arg(long, env = "LIMIT_MAIL_ACCOUNT", default_value = "5/3600")]
+    pub limit_mail_account: Quota,
+    /// Tokens of mails per client address that were not good.
+    #[arg(long, env = "LIMIT_TOKEN_IP", default_value = "20/60")]
+    pub limit_token_ip: Quota,
     /// Other requests per session, or per client address where there is no session.
     #[arg(long, env = "LIMIT_API", default_value = "1000/60")]
     pub limit_api: Quota,

@@ -125,6 +125,10 @@ impl Members {
         self.errors.push(FieldError::new(pointer, detail));
     }
 
+    pub fn has_complaints(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Refuses whatever has not been taken out.
     pub fn refuse_others(&mut self, describe: impl Fn(&str) -> &'static str) {
         for name in std::mem::take(&mut self.members).keys() {

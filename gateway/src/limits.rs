@@ -36,6 +36,10 @@ pub struct Limits {
     /// For those who are known to have signed in as that user before; its windows grow.
     pub login_known: Policy,
     pub register_ip: Policy,
+    pub mail_ip: Policy,
+    pub mail_account: Policy,
+    /// Tokens of mails that came back.
+    pub token_ip: Policy,
     pub api: Policy,
     /// None: the limits are off.
     store: Option<Store>,
@@ -85,6 +89,11 @@ impl Subject {
     /// Spellings of one username are one account.
     pub fn account(username: &str) -> Self {
         Self::hash(b'u', crate::username::folded(username).as_bytes())
+    }
+
+    /// Whatever the case of its letters, as it is looked for.
+    pub fn email(email: &str) -> Self {
+        Self::hash(b'e', email.to_lowercase().as_bytes())
     }
 
     /// A user who is signed in.
@@ -169,6 +178,9 @@ impl Limits {
             login_known: policy("login-known", args.limit_login_known, WhenStoreIsAway::CountAlone)
                 .growing(growth),
             register_ip: policy("register-ip", args.limit_register_ip, WhenStoreIsAway::CountAlone),
+            mail_ip: policy("mail-ip", args.limit_mail_ip, WhenStoreIsAway::CountAlone),
+            mail_account: policy("mail-account", args.limit_mail_account, WhenStoreIsAway::CountAlone),
+            token_ip: policy("token-ip", args.limit_token_ip, WhenStoreIsAway::CountAlone),
             api: policy("api", args.limit_api, WhenStoreIsAway::Open),
             store: redis.map(|redis| Store::new(redis, args.rate_limit_prefix.clone())),
             local: LocalCounters::default(),

@@ -18,6 +18,8 @@ pub struct User<'a> {
     #[schema(example = "ada")]
     username: &'a str,
     email: Option<&'a str>,
+    /// Whether a token that was sent to the address came back.
+    email_verified: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -28,6 +30,7 @@ impl<'a> From<&'a auth::User> for User<'a> {
             id: &user.id,
             username: &user.username,
             email: user.email.as_deref(),
+            email_verified: user.email_verified,
             created_at: Timestamp::from(user.created_at.as_ref()),
         }
     }

@@ -17,7 +17,8 @@ use crate::middleware::Middleware;
 use crate::openapi::Document;
 use crate::problem::Problem;
 use crate::routes::{
-    activity, docs, health, login, logout, me, password, profile, public_profile, register, sessions,
+    activity, docs, email_verification, health, login, logout, me, password, password_reset, profile,
+    public_profile, register, sessions,
 };
 
 /// The whole interface.
@@ -30,6 +31,9 @@ pub fn router(app: App) -> Router {
     let register = routes!(register::register);
     let login = routes!(login::login);
     let logout = routes!(logout::logout);
+    let password_reset = routes!(password_reset::request);
+    let password_reset_confirmed = routes!(password_reset::confirm);
+    let email_confirmed = routes!(email_verification::confirm);
 
     let me = behind(Gate::SignedIn, routes!(me::me));
     let activity = behind(Gate::SignedIn, routes!(activity::list));
@@ -37,6 +41,8 @@ pub fn router(app: App) -> Router {
     let all_sessions = behind(Gate::SignedIn, routes!(sessions::list, sessions::end_all));
     let one_session = behind(Gate::SignedIn, routes!(sessions::end_one));
     let password = behind(Gate::SignedIn, routes!(password::change));
+
+    let email_verification = behind(Gate::SignedIn, routes!(email_verification::request));
 
     let public_profile = behind(Gate::Anonymous, routes!(public_profile::read));
 
@@ -58,6 +64,10 @@ pub fn router(app: App) -> Router {
         .routes(all_sessions)
         .routes(one_session)
         .routes(password)
+        .routes(password_reset)
+        .routes(password_reset_confirmed)
+        .routes(email_verification)
+        .routes(email_confirmed)
         .routes(public_profile)
         .routes(routes!(health::health))
         .routes(routes!(health::livez))

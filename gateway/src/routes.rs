@@ -2,11 +2,13 @@
 
 pub mod activity;
 pub mod docs;
+pub mod email_verification;
 pub mod health;
 pub mod login;
 pub mod logout;
 pub mod me;
 pub mod password;
+pub mod password_reset;
 pub mod profile;
 pub mod public_profile;
 pub mod register;

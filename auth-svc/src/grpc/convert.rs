@@ -28,6 +28,7 @@ pub(super) fn encode_user(user: User) -> pb::User {
         id: user.id.to_string(),
         username: user.username,
         email: user.email,
+        email_verified: user.email_verified,
         created_at: Some(encode_time(user.created_at)),
     }
 }

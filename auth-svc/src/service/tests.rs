@@ -13,6 +13,8 @@ use crate::test_servers::{fresh_database, server};
 
 mod known_clients;
 
+mod by_mail;
+
 const PASSWORD: &str = "correct horse battery staple";
 
 pub(super) const LIFETIMES: Lifetimes =
@@ -43,6 +45,11 @@ pub(super) async fn bench() -> Bench {
         audit: Audit::start(postgres.clone(), &shutdown),
         sessions,
         devices: Devices::new(postgres.clone()),
+        mail: Mail {
+            queue: mail::Queue::new(postgres.clone()),
+            tokens: mail::Tokens::new(postgres.clone()),
+            sends: true,
+        },
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };

@@ -27,7 +27,8 @@ const BY_CODE: [(Code, u16, &str); 14] = [
 ];
 
 /// Reasons that say more than their code.
-const BY_REASON: [(&str, u16); 2] = [("CAPACITY", 503), ("VERSION_MISMATCH", 412)];
+const BY_REASON: [(&str, u16); 4] =
+    [("CAPACITY", 503), ("VERSION_MISMATCH", 412), ("EMAIL_MISSING", 409), ("EMAIL_VERIFIED", 409)];
 
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {

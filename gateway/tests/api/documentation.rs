@@ -33,8 +33,12 @@ async fn the_contract_holds_every_route_with_its_problems() {
         "get /v1/sessions",
         "get /v1/users/{username}/profile",
         "patch /v1/profile",
+        "post /v1/email-verification",
+        "post /v1/email-verification/confirm",
         "post /v1/login",
         "post /v1/logout",
+        "post /v1/password-reset",
+        "post /v1/password-reset/confirm",
         "post /v1/register",
         "put /v1/password",
     ];

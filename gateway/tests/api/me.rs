@@ -16,6 +16,7 @@ async fn it_tells_user_and_session_and_no_password() {
             "id": "01980000-0000-7000-8000-000000000001",
             "username": "ada",
             "email": null,
+            "emailVerified": false,
             "createdAt": "2026-01-01T00:00:00.123Z",
             "session": {
                 "id": "00112233445566778899aabbccddeeff",

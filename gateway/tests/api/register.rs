@@ -23,6 +23,7 @@ async fn a_new_user_is_told_without_the_password_and_has_a_profile() {
                 "id": "01980000-0000-7000-8000-000000000001",
                 "username": "Ada",
                 "email": "ada@example.com",
+                "emailVerified": false,
                 "createdAt": "2026-01-01T00:00:00.123Z",
             },
         })

@@ -26,6 +26,10 @@ pub struct State {
     /// Devices' tokens, and whose they are.
     pub devices: HashMap<String, String>,
     pub profiles: HashMap<String, Profile>,
+    /// The names by which mails were asked for, whoever they belong to.
+    pub asked: Vec<String>,
+    /// Tokens that were mailed, and whose they are.
+    pub mailed: HashMap<String, String>,
     /// Where the last login said that it came from.
     pub last_login: Option<Client>,
     /// What happened, and to whom, the oldest first.

@@ -8,15 +8,20 @@ use proto::auth::v1::auth_service_server::AuthService;
 use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
 use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
-    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, Device, EndSessionRequest,
-    EndSessionResponse, EndSessionsRequest, EndSessionsResponse, GetUserRequest, GetUserResponse,
-    ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession,
-    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RecognizeClientRequest,
-    RecognizeClientResponse, RegisterRequest, RegisterResponse, Session, User, ValidateSessionRequest,
-    ValidateSessionResponse, ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
+    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, ConfirmEmailVerificationRequest,
+    ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest, ConfirmPasswordResetResponse, Device,
+    EndSessionRequest, EndSessionResponse, EndSessionsRequest, EndSessionsResponse, GetUserRequest,
+    GetUserResponse, ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse,
+    ListedSession, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RecognizeClientRequest,
+    RecognizeClientResponse, RegisterRequest, RegisterResponse, RequestEmailVerificationRequest,
+    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, Session,
+    User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
+    ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
+
+mod by_mail;
 
 use super::{Services, State, failure, invalid};
 
@@ -81,6 +86,7 @@ impl AuthService for Services {
             id: format!("01980000-0000-7000-8000-{:012}", state.users.len() + 1),
             username,
             email,
+            email_verified: false,
             created_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 123_000_000 }),
         };
         state.note("REGISTERED", &user.id, String::new(), client);
@@ -236,6 +242,42 @@ impl AuthService for Services {
         });
         state.note("PASSWORD_CHANGED", &request.user_id, request.kept_session_id, request.client);
         Ok(Response::new(ChangePasswordResponse {}))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Result<Response<RequestPasswordResetResponse>, Status> {
+        self.begin("RequestPasswordReset").await?;
+        self.lock().request_password_reset(request.into_inner());
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn confirm_password_reset(
+        &self,
+        request: Request<ConfirmPasswordResetRequest>,
+    ) -> Result<Response<ConfirmPasswordResetResponse>, Status> {
+        self.begin("ConfirmPasswordReset").await?;
+        self.lock().confirm_password_reset(request.into_inner())?;
+        Ok(Response::new(ConfirmPasswordResetResponse {}))
+    }
+
+    async fn request_email_verification(
+        &self,
+        request: Request<RequestEmailVerificationRequest>,
+    ) -> Result<Response<RequestEmailVerificationResponse>, Status> {
+        self.begin("RequestEmailVerification").await?;
+        self.lock().request_email_verification(request.into_inner())?;
+        Ok(Response::new(RequestEmailVerificationResponse {}))
+    }
+
+    async fn confirm_email_verification(
+        &self,
+        request: Request<ConfirmEmailVerificationRequest>,
+    ) -> Result<Response<ConfirmEmailVerificationResponse>, Status> {
+        self.begin("ConfirmEmailVerification").await?;
+        self.lock().confirm_email_verification(request.into_inner())?;
+        Ok(Response::new(ConfirmEmailVerificationResponse {}))
     }
 
     async fn list_activity(
