@@ -3,6 +3,7 @@
 //! The README marks it with an HTML comment and a fenced block of shell after it. In the block a line `#=> text` states that
 //! `text` is in the output of the commands since the statement before.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -11,6 +12,8 @@ const MARK: &str = "<!-- curl session -->";
 const STATEMENT: &str = "#=> ";
 /// The address that the README uses.
 const ADDRESS: &str = "http://127.0.0.1:8080";
+/// Where the README finds mails.
+const MAILS: &str = ".local/mail";
 /// Printed where a statement stands.
 const SEPARATOR: &str = "@@@ statement";
 
@@ -50,10 +53,10 @@ impl CurlSession {
         self.statements.is_empty()
     }
 
-    /// Runs it against a gateway, and checks every statement.
-    pub fn run(&self, gateway: &str) -> anyhow::Result<()> {
+    /// Runs it against a gateway whose mails are in a folder, and checks every statement.
+    pub fn run(&self, gateway: &str, mails: &Path) -> anyhow::Result<()> {
         ensure!(self.script.contains(ADDRESS), "the session does not speak to {ADDRESS}");
-        let script = self.script.replace(ADDRESS, gateway);
+        let script = self.script.replace(ADDRESS, gateway).replace(MAILS, &mails.display().to_string());
         let output = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output();
         let output = output.context("cannot run bash")?;
         let said = String::from_utf8_lossy(&output.stdout);
@@ -74,7 +77,7 @@ mod tests {
 
     fn run(block: &str) -> anyhow::Result<()> {
         let markdown = format!("# Title\n{MARK}\n```sh\nAPI={ADDRESS}\n{block}\n```\nText\n");
-        CurlSession::of(&markdown)?.run("http://gateway")
+        CurlSession::of(&markdown)?.run("http://gateway", Path::new("/tmp"))
     }
 
     #[test]

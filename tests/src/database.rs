@@ -75,6 +75,13 @@ impl Database {
         outcome.await.unwrap_or_else(|error| panic!("{statements}: {error}"));
     }
 
+    /// How many rows a table has, or what else comes after FROM.
+    pub async fn count(&self, of: &str) -> i64 {
+        let count = AssertSqlSafe(format!("SELECT count(*) FROM {of}"));
+        let count = sqlx::query_scalar(count).fetch_one(&mut self.connect().await).await;
+        count.unwrap_or_else(|error| panic!("{of} cannot be counted: {error}"))
+    }
+
     /// Makes every statement about a table take its time after it has looked: so many seconds, an SQL expression. What it answers is
     /// old by then.
     pub async fn slow_down(&self, table: &str, seconds: &str) {

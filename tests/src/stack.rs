@@ -1,5 +1,6 @@
 //! A whole Sallyport of one test's own: gateways, services, Redis and databases, all of them real.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use local::output::Output;
@@ -85,6 +86,11 @@ impl Stack {
     /// What all processes of ours have printed, with their names.
     pub fn logs(&self) -> Vec<(&str, Vec<String>)> {
         self.replicas().map(|replica| (replica.name(), replica.output().lines())).collect()
+    }
+
+    /// Where auth-svc writes mails, unless it was told otherwise.
+    pub fn mail_folder(&self) -> PathBuf {
+        self.folder.path().join("mail")
     }
 
     /// Where the data of both Redis lies.

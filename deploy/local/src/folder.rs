@@ -62,6 +62,11 @@ impl LocalFolder {
         self.path.join("redis-cache")
     }
 
+    /// Mails that nobody delivers here, one file each.
+    pub fn mail(&self) -> PathBuf {
+        self.path.join("mail")
+    }
+
     /// PostgreSQL's data, in the folder unless its user could not reach it there.
     pub fn postgres(&self) -> anyhow::Result<PathBuf> {
         let inside = self.path.join("postgres");
@@ -76,7 +81,7 @@ impl LocalFolder {
 
     /// Deletes all data. Tools that were installed into the folder stay.
     pub fn delete_data(&self) -> anyhow::Result<()> {
-        for data in [self.postgres()?, self.redis_state(), self.redis_cache()] {
+        for data in [self.postgres()?, self.redis_state(), self.redis_cache(), self.mail()] {
             if data.exists() {
                 fs::remove_dir_all(&data).with_context(|| format!("cannot delete {}", data.display()))?;
                 say(&format!("Deleted {}.", data.display()));

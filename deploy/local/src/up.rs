@@ -67,6 +67,9 @@ pub struct Args {
     /// The folder for all data.
     #[arg(long, env = "LOCAL_FOLDER", default_value = ".local")]
     folder: PathBuf,
+    /// Where mails go. Unset: into the folder `mail` beside the data.
+    #[arg(long, env = "MAIL_URL", hide_env_values = true)]
+    mail_url: Option<String>,
     /// Where traces go. Unset: to a Jaeger that is started along when one is on PATH.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
@@ -139,7 +142,7 @@ fn start(
     supervisor.complete(plan.migrations(&postgres)?, START_LIMIT)?;
 
     say("Starting the services ...");
-    for (tier, service) in plan.services(&postgres, &collector)? {
+    for (tier, service) in plan.services(folder, &postgres, &collector)? {
         supervisor.add(tier, Arc::new(service))?;
     }
     supervisor.wait_ready(START_LIMIT)?;

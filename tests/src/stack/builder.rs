@@ -134,6 +134,7 @@ impl Builder {
             ("DATABASE_URL", auth_database.url().to_owned()),
             ("STATE_REDIS_URL", state.url()),
             ("CACHE_REDIS_URL", cache.url()),
+            ("MAIL_URL", format!("file://{}", folder.path().join("mail").display())),
         ];
         let profile_variables =
             [("DATABASE_URL", profile_database.url().to_owned()), ("CACHE_REDIS_URL", cache.url())];

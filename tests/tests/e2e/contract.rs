@@ -4,6 +4,7 @@ use http::Method;
 use local::process::Signal;
 use serde_json::json;
 use tests::api::{Answer, Api, Call};
+use tests::mail;
 use tests::openapi::{Coverage, Outcome};
 use tests::person::{Person, SignedIn};
 use tests::raw_http;
@@ -19,7 +20,14 @@ const PROFILE: &str = "/v1/profile";
 const SESSIONS: &str = "/v1/sessions";
 const ONE_SESSION: &str = "/v1/sessions/{id}";
 const PASSWORD: &str = "/v1/password";
+const RESET: &str = "/v1/password-reset";
+const RESET_CONFIRM: &str = "/v1/password-reset/confirm";
+const EMAIL: &str = "/v1/email-verification";
+const EMAIL_CONFIRM: &str = "/v1/email-verification/confirm";
 const PUBLIC: &str = "/v1/users/{username}/profile";
+
+/// What a mail could tell, and none did.
+const TOKEN: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
 /// Which gateway of the stack.
 const CALM: usize = 0;
@@ -37,8 +45,10 @@ fn stack() -> Stack {
         .env_of(Part::Gateway, IMPATIENT, "READ_TIMEOUT_MS", "100")
         .env_of(Part::Gateway, IMPATIENT, "WRITE_TIMEOUT_MS", "200")
         .env_of(Part::Gateway, STRICT, "RATE_LIMITS", "on");
-    ["LIMIT_LOGIN_IP", "LIMIT_LOGIN_ACCOUNT", "LIMIT_REGISTER_IP", "LIMIT_API"]
-        .into_iter()
+    let own =
+        ["LIMIT_LOGIN_IP", "LIMIT_LOGIN_ACCOUNT", "LIMIT_REGISTER_IP", "LIMIT_MAIL_IP", "LIMIT_TOKEN_IP"];
+    own.into_iter()
+        .chain(["LIMIT_API"])
         .fold(stack, |stack, limit| stack.env_of(Part::Gateway, STRICT, limit, "1/600"))
         .start()
 }
@@ -62,6 +72,10 @@ fn all_calls(api: &Api, ada: &SignedIn, other_session: &str) -> Vec<(&'static st
         (ONE_SESSION, 204, signed_in(Method::DELETE, &format!("{SESSIONS}/{other_session}"))),
         (SESSIONS, 204, signed_in(Method::DELETE, SESSIONS)),
         (PASSWORD, 204, signed_in(Method::PUT, PASSWORD).json(&new_password)),
+        (RESET, 202, api.post(RESET).json(&json!({"username": username}))),
+        (RESET_CONFIRM, 400, api.post(RESET_CONFIRM).json(&json!({"token": TOKEN, "newPassword": password}))),
+        (EMAIL, 202, signed_in(Method::POST, EMAIL)),
+        (EMAIL_CONFIRM, 400, api.post(EMAIL_CONFIRM).json(&json!({"token": TOKEN}))),
         (LOGOUT, 204, signed_in(Method::POST, LOGOUT)),
     ]
 }
@@ -104,6 +118,22 @@ impl Walk {
         for (route, status, call) in all_calls(&api, &ada, &other) {
             self.saw(route, status, call.await);
         }
+        self.mailed_tokens().await;
+    }
+
+    /// What takes a token that was mailed.
+    async fn mailed_tokens(&mut self) {
+        let api = self.stack.api(CALM);
+        let ada = Person::signed_in(&api).await;
+        let verify = || api.post(EMAIL).bearer(&ada.token);
+        self.saw(EMAIL, 202, verify().await);
+        let mail = mail::newest_to(&self.stack, &ada.person, mail::VERIFICATION).await;
+        self.saw(EMAIL_CONFIRM, 204, api.post(EMAIL_CONFIRM).json(&json!({"token": mail.token()})).await);
+        self.saw(EMAIL, 409, verify().await);
+        self.saw(RESET, 202, api.post(RESET).json(&json!({"email": ada.person.email})).await);
+        let mail = mail::newest_to(&self.stack, &ada.person, mail::RESET).await;
+        let reset = json!({"token": mail.token(), "newPassword": ada.person.password});
+        self.saw(RESET_CONFIRM, 204, api.post(RESET_CONFIRM).json(&reset).await);
     }
 
     async fn refusals(&mut self) {
@@ -112,7 +142,8 @@ impl Walk {
         self.saw(REGISTER, 409, ada.person.register(&api).await);
         self.saw(LOGIN, 401, Person::new().log_in(&api).await);
         self.saw(PUBLIC, 404, api.get(&Person::new().public_profile()).await);
-        let is_for_all = |route| matches!(route, REGISTER | LOGIN | PUBLIC);
+        let is_for_all =
+            |route| matches!(route, REGISTER | LOGIN | PUBLIC | RESET | RESET_CONFIRM | EMAIL_CONFIRM);
         let stranger = SignedIn { token: "made up".to_owned(), ..ada.clone() };
         for (route, _, call) in all_calls(&api, &stranger, "any") {
             if !is_for_all(route) {
@@ -137,6 +168,9 @@ impl Walk {
             (LOGIN, api.post(LOGIN)),
             (PROFILE, patch().if_match("*")),
             (PASSWORD, api.call(Method::PUT, PASSWORD).bearer(&ada.token)),
+            (RESET, api.post(RESET)),
+            (RESET_CONFIRM, api.post(RESET_CONFIRM)),
+            (EMAIL_CONFIRM, api.post(EMAIL_CONFIRM)),
         ] {
             self.saw(route, 400, call.clone().json(&json!([])).await);
             self.saw(route, 413, call.clone().body("application/json", vec![b' '; 70_000]).await);
@@ -148,7 +182,15 @@ impl Walk {
     async fn stalled_bodies(&mut self) {
         let api = self.stack.api(CALM);
         let ada = Person::signed_in(&api).await;
-        for (method, route) in [("POST", REGISTER), ("POST", LOGIN), ("PATCH", PROFILE), ("PUT", PASSWORD)] {
+        for (method, route) in [
+            ("POST", REGISTER),
+            ("POST", LOGIN),
+            ("PATCH", PROFILE),
+            ("PUT", PASSWORD),
+            ("POST", RESET),
+            ("POST", RESET_CONFIRM),
+            ("POST", EMAIL_CONFIRM),
+        ] {
             let request = format!(
                 "{method} {route} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {}\r\nif-match: *\r\n\
                  content-type: application/json\r\ncontent-length: 9\r\n\r\n{{",
@@ -166,6 +208,8 @@ impl Walk {
         let ada = Person::signed_in(&calm).await;
         Person::new().register(&api).await.expect(201);
         Person::new().log_in(&api).await.expect(401);
+        api.post(RESET).json(&json!({"username": Person::new().username})).await.expect(202);
+        api.post(EMAIL_CONFIRM).json(&json!({"token": TOKEN})).await.expect(400);
         ada.me(&api).await.expect(200);
         api.get(&ada.person.public_profile()).await.expect(200);
         for (route, _, call) in all_calls(&api, &ada, "any") {
@@ -184,9 +228,11 @@ impl Walk {
         let ada = Person::signed_in(&calm).await.noted(&calm).await;
         self.stack.cache.flush().await;
         let mut locks = Vec::new();
-        for (database, table) in
-            [(&self.stack.auth_database, "users"), (&self.stack.profile_database, "profiles")]
-        {
+        for (database, table) in [
+            (&self.stack.auth_database, "users"),
+            (&self.stack.auth_database, "mail_requests"),
+            (&self.stack.profile_database, "profiles"),
+        ] {
             let mut connection = database.connect().await;
             let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
             let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut connection).await;

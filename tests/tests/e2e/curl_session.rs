@@ -11,5 +11,5 @@ fn the_readmes_curl_session_runs_as_written() {
     let session = CurlSession::of(&readme).unwrap();
     assert!(session.len() >= 8, "a session that states {} things shows little", session.len());
     let stack = Stack::builder().start();
-    session.run(&format!("http://{}", stack.gateways[0].address())).unwrap();
+    session.run(&format!("http://{}", stack.gateways[0].address()), &stack.mail_folder()).unwrap();
 }

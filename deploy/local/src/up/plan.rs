@@ -121,10 +121,12 @@ impl<'a> Plan<'a> {
     /// The services, with the tier each belongs to.
     pub(super) fn services(
         self,
+        folder: &LocalFolder,
         postgres: &Cluster,
         collector: &Collector,
     ) -> anyhow::Result<Vec<(Tier, Service)>> {
         let args = self.args;
+        let mail_url = format!("file://{}", folder.mail().display());
         let state_url = format!("redis://127.0.0.1:{}", args.state_redis_port);
         let cache_url = format!("redis://127.0.0.1:{}", args.cache_redis_port);
         let limits = if args.limits == Limits::On { "on" } else { "off" };
@@ -132,6 +134,7 @@ impl<'a> Plan<'a> {
             ("DATABASE_URL", postgres.url(AUTH_DATABASE)),
             ("STATE_REDIS_URL", state_url),
             ("CACHE_REDIS_URL", cache_url.clone()),
+            ("MAIL_URL", args.mail_url.clone().unwrap_or(mail_url)),
         ];
         let profile =
             vec![("DATABASE_URL", postgres.url(PROFILE_DATABASE)), ("CACHE_REDIS_URL", cache_url.clone())];

@@ -24,6 +24,9 @@ pub(super) fn render(rows: &[Row], args: &Args, took: Duration) -> String {
     lines.push(format!("\nThe interface is described at {url}/docs. Try:"));
     lines.push(format!("  curl -i {url}/v1/register -H 'content-type: application/json' -d '{BODY}'"));
     let folder = args.folder.display();
+    if args.mail_url.is_none() {
+        lines.push(format!("\nMails are written to {folder}/mail, one file each."));
+    }
     lines.push(format!("\nThe data is in {folder} and survives a restart; `make reset` deletes it. Ctrl-C stops everything.\n"));
     lines.join("\n")
 }
