@@ -112,7 +112,8 @@ impl Audit {
     }
 
     /// Adds an entry in the transaction of what it tells. Everybody else who has something to add waits from here until the transaction
-    /// ends: this is its last statement.
+    /// ends: this is its last statement. Rows of users are locked before, never after: a foreign key that is checked at the end of a
+    /// statement counts as after, so that the statement has to lock the row itself.
     #[allow(dead_code, reason = "for transactions of several statements")]
     pub async fn append(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
         let session = entry.session.map(|id| id.0.to_vec());
