@@ -24,6 +24,10 @@ pub enum AuthError {
     InvalidFields(Vec<Violation>),
     #[error("this username is taken")]
     UsernameTaken,
+    #[error("a request with this idempotency key is still running; try again soon")]
+    KeyInUse,
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
     #[error("username or password is wrong")]
     InvalidCredentials,
     #[error("the session is not valid")]
@@ -105,6 +109,7 @@ impl Failure for AuthError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Capacity
+            | Self::KeyInUse
             | Self::SessionStoreAway(_)
             | Self::CacheAway(_)
             | Self::Unacknowledged(_)
@@ -131,6 +136,8 @@ impl AuthError {
         match self {
             Self::InvalidFields(_) => (Code::InvalidArgument, "INVALID_FIELD"),
             Self::UsernameTaken => (Code::AlreadyExists, "USERNAME_TAKEN"),
+            Self::KeyInUse => (Code::Aborted, "IDEMPOTENCY_KEY_IN_USE"),
+            Self::KeyReused => (Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED"),
             Self::InvalidCredentials => (Code::Unauthenticated, "INVALID_CREDENTIALS"),
             Self::SessionInvalid => (Code::Unauthenticated, "SESSION_INVALID"),
             Self::UserNotFound => (Code::NotFound, "USER_NOT_FOUND"),

@@ -7,7 +7,7 @@ use chassis::shutdown::Shutdown;
 use proto::auth::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::service::{AuthService, KnownAs, Login, Named};
+use crate::service::{AuthService, KnownAs, Login, Named, Registered};
 
 mod convert;
 mod frames;
@@ -39,11 +39,11 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::RegisterRequest>,
     ) -> Result<Response<pb::RegisterResponse>, Status> {
-        let pb::RegisterRequest { username, password, email, client } = request.into_inner();
-        let client = decode_client(client);
-        let registered = self.service.register(&username, &password, email.as_deref(), &client);
-        let user = registered.await.map_err(failed)?;
-        Ok(Response::new(pb::RegisterResponse { user: Some(encode_user(user)) }))
+        let pb::RegisterRequest { username, password, email, client, idempotency_key } = request.into_inner();
+        let (email, client) = (email.as_deref(), decode_client(client));
+        let registered = self.service.register_once(&idempotency_key, &username, &password, email, &client);
+        let Registered { user, replayed } = registered.await.map_err(failed)?;
+        Ok(Response::new(pb::RegisterResponse { user: Some(encode_user(user)), replayed }))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {

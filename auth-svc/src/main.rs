@@ -12,6 +12,7 @@ mod hasher;
 mod mail;
 mod password;
 mod pepper;
+mod registration_keys;
 mod revocations;
 mod serve;
 mod service;

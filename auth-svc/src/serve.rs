@@ -18,6 +18,7 @@ use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
 use crate::mail::{self, Mail};
 use crate::pepper::Peppers;
+use crate::registration_keys::RegistrationKeys;
 use crate::revocations::{self, Revocations};
 use crate::service::AuthService;
 use crate::session_clients::SessionClients;
@@ -72,10 +73,11 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
     shutdown.spawn_background(audit::expire(postgres.clone(), args.audit_retention()));
     let devices = Devices::new(postgres.clone());
     let mail = open_mail(&args.mail, &postgres, &shutdown);
+    let registration_keys = RegistrationKeys::new(postgres.clone());
     let revocations = Revocations::new(postgres, sessions.clone());
     shutdown.spawn_background(revocations.clone().sweep());
     shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
-    shutdown.spawn_background(expiry::clean(devices.clone()));
+    shutdown.spawn_background(expiry::clean(devices.clone(), registration_keys.clone()));
     let service = AuthService {
         user_cache: UserCache::new(cache, "user", users.clone(), &shutdown),
         users,
@@ -85,6 +87,7 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         audit,
         devices,
         mail,
+        registration_keys,
         hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };

@@ -10,19 +10,22 @@ use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
 use crate::mail::{self, Mail};
 use crate::password::Password;
+use crate::registration_keys::{Attempt, RegistrationKeys};
 use crate::revocations::{Revocation, Revocations};
 use crate::session_clients::{Client, SessionClients};
 use crate::sessions::{Opened, Session, Sessions};
 use crate::token::{SessionId, SessionToken};
 use crate::user_cache::UserCache;
 use crate::username::Username;
-use crate::users::{Credentials, User, Users};
+use crate::users::{Credentials, NewUser, User, Users};
 
 mod by_mail;
 mod known_clients;
+mod registration_once;
 
 pub use by_mail::Named;
 pub use known_clients::KnownAs;
+pub use registration_once::Registered;
 
 /// What auth-svc can do, whoever asks.
 #[derive(Clone)]
@@ -35,6 +38,7 @@ pub struct AuthService {
     pub audit: Audit,
     pub devices: Devices,
     pub mail: Mail,
+    pub registration_keys: RegistrationKeys,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }
@@ -65,13 +69,31 @@ impl AuthService {
         email: Option<&str>,
         client: &Client,
     ) -> Result<User, AuthError> {
+        self.register_as(username, password, email, client, None).await
+    }
+
+    /// The same for an attempt at a request with an idempotency key, which completes it.
+    async fn register_as(
+        &self,
+        username: &str,
+        password: &str,
+        email: Option<&str>,
+        client: &Client,
+        attempt: Option<&Attempt>,
+    ) -> Result<User, AuthError> {
         let (username, password, email) = self.check_registration(username, password, email)?;
         if self.users.username_exists(&username).await? {
             return Err(AuthError::UsernameTaken);
         }
         let hash = self.hasher.hash_new(password, username.as_shown()).await?;
-        let (id, verify) = (Uuid::now_v7(), self.mail.sends);
-        let user = self.users.insert(id, &username, email, &hash, verify, client).await?;
+        let new = NewUser {
+            id: Uuid::now_v7(),
+            username: &username,
+            email,
+            password_hash: &hash,
+            verify: self.mail.sends,
+        };
+        let user = self.users.insert(new, client, attempt).await?;
         self.mail.queue.wake();
         Ok(user)
     }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::audit::Event;
 use crate::error::AuthError;
+use crate::registration_keys::Attempt;
 use crate::session_clients::Client;
 use crate::token::SessionId;
 use crate::username::Username;
@@ -19,6 +20,18 @@ pub struct User {
     /// Whether what was sent to the address came back.
     pub email_verified: bool,
     pub created_at: OffsetDateTime,
+}
+
+/// A user to be.
+#[derive(Clone, Copy)]
+pub struct NewUser<'a> {
+    pub id: Uuid,
+    pub username: &'a Username,
+    pub email: Option<&'a str>,
+    /// In PHC string format.
+    pub password_hash: &'a str,
+    /// Whether a mail to the address, if there is one, is queued along with it.
+    pub verify: bool,
 }
 
 /// What a login needs to know of a user.
@@ -42,25 +55,29 @@ impl Users {
         Self { postgres }
     }
 
-    /// Adds a user, and tells the audit trail; with `verify` a mail to the address, if there is one, is queued along with it.
+    /// Adds a user, and tells the audit trail. An attempt at a request with a key is completed by it.
     ///
     /// # Errors
-    /// `UsernameTaken` when the case-folded name is in use.
+    /// `UsernameTaken` when the case-folded name is in use, `KeyInUse` when another attempt has taken over.
     pub async fn insert(
         &self,
-        id: Uuid,
-        username: &Username,
-        email: Option<&str>,
-        password_hash: &str,
-        verify: bool,
+        new: NewUser<'_>,
         client: &Client,
+        attempt: Option<&Attempt>,
     ) -> Result<User, AuthError> {
+        let NewUser { id, username, email, password_hash, verify } = new;
         let (shown, key) = (username.as_shown(), username.key());
+        let (request, attempt) = attempt.map(|attempt| (&attempt.key_hash[..], attempt.id)).unzip();
         let inserted = self.postgres.run("users.insert", async |connection| {
-                sqlx::query_as!(
-                    User,
-                    r#"WITH added AS (
-                         INSERT INTO users (id, username, username_key, email, password_hash) VALUES ($1, $2, $3, $4, $5)
+            sqlx::query_as!(
+                User,
+                r#"WITH completed AS (
+                         UPDATE registration_keys SET user_id = $1
+                         WHERE key_hash = $10 AND attempt = $11 AND user_id IS NULL
+                         RETURNING attempt
+                     ), added AS (
+                         INSERT INTO users (id, username, username_key, email, password_hash)
+                         SELECT $1, $2, $3, $4, $5 WHERE $11::uuid IS NULL OR EXISTS (SELECT FROM completed)
                          RETURNING id, username, email, email_verified, created_at
                      ), queued AS (
                          INSERT INTO mails (user_id, purpose)
@@ -69,23 +86,28 @@ impl Users {
                          SELECT audit_append($6, id, NULL, $7, $8) FROM added
                      )
                      SELECT id, username, email, email_verified, created_at FROM added, told"#,
-                    id,
-                    shown,
-                    key,
-                    email,
-                    password_hash,
-                    Event::Registered.name(),
-                    client.address,
-                    client.user_agent,
-                    verify
-                )
-                .fetch_one(connection)
-                .await
+                id,
+                shown,
+                key,
+                email,
+                password_hash,
+                Event::Registered.name(),
+                client.address,
+                client.user_agent,
+                verify,
+                request,
+                attempt
+            )
+            .fetch_optional(connection)
+            .await
         });
-        inserted.await.map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
-            Some("users_username_key") => AuthError::UsernameTaken,
-            _ => error.into(),
-        })
+        let inserted = inserted.await.map_err(|error| {
+            match error.as_database_error().and_then(|error| error.constraint()) {
+                Some("users_username_key") => AuthError::UsernameTaken,
+                _ => error.into(),
+            }
+        });
+        inserted?.ok_or(AuthError::KeyInUse)
     }
 
     pub async fn username_exists(&self, username: &Username) -> Result<bool, AuthError> {

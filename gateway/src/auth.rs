@@ -77,9 +77,10 @@ impl Auth {
         answer.session.ok_or_else(|| incomplete("ValidateSession"))
     }
 
-    pub async fn register(&self, request: RegisterRequest) -> Result<User, Problem> {
-        let answer = self.client.clone().register(self.write(request)).await?;
-        answer.into_inner().user.ok_or_else(|| incomplete("Register"))
+    /// The new user, and whether an earlier request with the same key has made it.
+    pub async fn register(&self, request: RegisterRequest) -> Result<(User, bool), Problem> {
+        let answer = self.client.clone().register(self.write(request)).await?.into_inner();
+        answer.user.map(|user| (user, answer.replayed)).ok_or_else(|| incomplete("Register"))
     }
 
     pub async fn login(&self, request: LoginRequest) -> Result<LoginResponse, Problem> {

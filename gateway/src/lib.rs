@@ -15,6 +15,7 @@ mod credentials;
 mod cross_site;
 mod gate;
 mod guard;
+mod idempotency_key;
 mod json_body;
 mod known_client;
 mod limits;

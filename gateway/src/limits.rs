@@ -4,6 +4,7 @@
 //! are counted the windows grow (`growth`). The store counts (`store`), this module decides; what a request pays for and gets back is
 //! a [`Tally`].
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -115,6 +116,12 @@ impl Subject {
         let mut prefix = [0; 16];
         prefix.copy_from_slice(&digest[..16]);
         Self(prefix)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

@@ -178,6 +178,9 @@ impl IntoResponse for Problem {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(self.0.retry_after)));
             }
+            StatusCode::CONFLICT if self.0.retry_after.is_some() => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(self.0.retry_after)));
+            }
             _ => {}
         }
         for (name, value) in &self.0.headers {

@@ -94,7 +94,8 @@ pub fn router(app: App) -> Router {
 
 /// For the pages of the sites that are named in the configuration, cookies included.
 fn cors(origins: &[Origin]) -> CorsLayer {
-    const EXPOSED: [&str; 4] = ["ratelimit", "ratelimit-policy", "traceparent", "traceresponse"];
+    const EXPOSED: [&str; 5] =
+        ["idempotency-replayed", "ratelimit", "ratelimit-policy", "traceparent", "traceresponse"];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().map(|origin| origin.header().clone())))
         .allow_credentials(true)
@@ -104,6 +105,7 @@ fn cors(origins: &[Origin]) -> CorsLayer {
             CONTENT_TYPE,
             IF_MATCH,
             IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("traceparent"),
         ])
         .expose_headers(

@@ -170,7 +170,8 @@ impl Life {
 async fn live(replicas: Vec<AuthService>, state: Redis, groups: Vec<Vec<Step>>) {
     let id = Uuid::now_v7();
     let username = Username::parse(&format!("u{}", &id.simple().to_string()[4..])).unwrap();
-    let user = replicas[0].users.insert(id, &username, None, "no hash", false, &client()).await.unwrap();
+    let new = NewUser { id, username: &username, email: None, password_hash: "no hash", verify: false };
+    let user = replicas[0].users.insert(new, &client(), None).await.unwrap();
     let mut life = Life { replicas, state, user, opened: Vec::new(), steps: AtomicUsize::new(0) };
     let mut over = BTreeSet::new();
     for group in groups {

@@ -12,6 +12,7 @@ use crate::sessions::Lifetimes;
 use crate::test_servers::{fresh_database, server};
 
 mod known_clients;
+mod registration_once;
 
 mod by_mail;
 
@@ -50,6 +51,7 @@ pub(super) async fn bench() -> Bench {
             tokens: mail::Tokens::new(postgres.clone()),
             sends: true,
         },
+        registration_keys: RegistrationKeys::new(postgres.clone()),
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };

@@ -159,7 +159,7 @@ impl Store {
         // A counter of another kind has another name, so that versions that count otherwise run side by side.
         key.push_str(if policy.growth.is_some() { "+:" } else { ":" });
         // Writing to a string cannot fail.
-        let _ = write!(key, "{:032x}", u128::from_be_bytes(subject.0));
+        let _ = write!(key, "{subject}");
         key
     }
 }

@@ -27,8 +27,13 @@ const BY_CODE: [(Code, u16, &str); 14] = [
 ];
 
 /// Reasons that say more than their code.
-const BY_REASON: [(&str, u16); 4] =
-    [("CAPACITY", 503), ("VERSION_MISMATCH", 412), ("EMAIL_MISSING", 409), ("EMAIL_VERIFIED", 409)];
+const BY_REASON: [(&str, u16); 5] = [
+    ("CAPACITY", 503),
+    ("VERSION_MISMATCH", 412),
+    ("IDEMPOTENCY_KEY_REUSED", 422),
+    ("EMAIL_MISSING", 409),
+    ("EMAIL_VERIFIED", 409),
+];
 
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
@@ -155,6 +160,7 @@ mod tests {
             assert_eq!(Problem::from(Status::new(code, "x")).status().as_u16(), http, "{code:?}");
         }
         assert_eq!(told(Code::ResourceExhausted, "CAPACITY").status().as_u16(), 503);
+        assert_eq!(told(Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED").status().as_u16(), 422);
         assert_eq!(told(Code::Aborted, "VERSION_MISMATCH").status().as_u16(), 412);
     }
 

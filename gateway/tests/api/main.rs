@@ -16,6 +16,7 @@ mod documentation;
 mod email_verification;
 mod garbage;
 mod health;
+mod idempotency_key;
 mod limits;
 mod login;
 mod logout;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use chassis::shutdown::Shutdown;
-use proto::auth::v1::{Activity, Client, User};
+use proto::auth::v1::{Activity, Client, RegisterRequest, User};
 use proto::profile::v1::Profile;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -23,6 +23,8 @@ pub struct Services {
 pub struct State {
     pub users: HashMap<String, (User, String)>,
     pub sessions: HashMap<String, String>,
+    /// What was registered with each idempotency key.
+    pub registrations: HashMap<String, (RegisterRequest, User)>,
     /// Devices' tokens, and whose they are.
     pub devices: HashMap<String, String>,
     pub profiles: HashMap<String, Profile>,

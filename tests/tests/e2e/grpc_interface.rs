@@ -58,8 +58,7 @@ async fn failures_carry_code_reason_and_what_is_wrong() {
     let registration = auth::RegisterRequest {
         username: ada.person.username.clone(),
         password: ada.person.password.clone(),
-        email: None,
-        client: None,
+        ..Default::default()
     };
     let taken = auth.register(registration.clone()).await.unwrap_err();
     assert_eq!((taken.code(), grpc::reason(&taken)), (Code::AlreadyExists, ours("USERNAME_TAKEN")));

@@ -17,6 +17,7 @@ mod express_client;
 mod freshness;
 mod grpc_interface;
 mod hostile_input;
+mod idempotency;
 mod limits;
 mod logout;
 mod new_profiles;

@@ -73,7 +73,15 @@ impl AuthService for Services {
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
         self.begin("Register").await?;
-        let RegisterRequest { username, password, email, client } = request.into_inner();
+        let request = request.into_inner();
+        if let Some((first, user)) = self.lock().registrations.get(&request.idempotency_key) {
+            if *first == request {
+                return Ok(Response::new(RegisterResponse { user: Some(user.clone()), replayed: true }));
+            }
+            let other = "this idempotency key was used for another request";
+            return Err(failure(Code::FailedPrecondition, "IDEMPOTENCY_KEY_REUSED", other));
+        }
+        let RegisterRequest { username, password, email, client, idempotency_key } = request.clone();
         if password.chars().count() < 15 {
             return Err(invalid(&[("password", "has to have at least 15 characters")]));
         }
@@ -91,7 +99,10 @@ impl AuthService for Services {
         };
         state.note("REGISTERED", &user.id, String::new(), client);
         state.users.insert(key, (user.clone(), password));
-        Ok(Response::new(RegisterResponse { user: Some(user) }))
+        if !idempotency_key.is_empty() {
+            state.registrations.insert(idempotency_key, (request, user.clone()));
+        }
+        Ok(Response::new(RegisterResponse { user: Some(user), replayed: false }))
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
