@@ -26,4 +26,5 @@ pub mod secrets;
 pub mod sessions;
 pub mod smtp;
 pub mod stack;
+pub mod statistics;
 pub mod wait;

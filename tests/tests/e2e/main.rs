@@ -26,4 +26,5 @@ mod profiles;
 mod revocations;
 mod router;
 mod secrecy;
+mod timing;
 mod tracing;
