@@ -7,6 +7,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "sallyport/auth/v1/auth.proto",
+        "sallyport/auth/v1/event.proto",
         "sallyport/call/v1/call.proto",
         "sallyport/profile/v1/profile.proto",
     ];

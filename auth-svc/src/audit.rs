@@ -39,6 +39,7 @@ pub enum Event {
     AllSessionsEnded,
     PasswordChanged,
     PasswordChangeRefused,
+    DeletionRefused,
     PasswordResetRequested,
     PasswordReset,
     EmailVerified,
@@ -58,6 +59,7 @@ impl Event {
             Self::AllSessionsEnded => "ALL_SESSIONS_ENDED",
             Self::PasswordChanged => "PASSWORD_CHANGED",
             Self::PasswordChangeRefused => "PASSWORD_CHANGE_REFUSED",
+            Self::DeletionRefused => "DELETION_REFUSED",
             Self::PasswordResetRequested => "PASSWORD_RESET_REQUESTED",
             Self::PasswordReset => "PASSWORD_RESET",
             Self::EmailVerified => "EMAIL_VERIFIED",
@@ -133,7 +135,6 @@ impl Audit {
     /// Takes all that is personal from the entries about a user, and adds `ACCOUNT_DELETED`, which tells nothing of whose it was. In
     /// the transaction that deletes the user, and at its end as with [`Audit::append`]: what comes in later about the same user is
     /// kept without personal fields.
-    #[allow(dead_code, reason = "for the deletion of an account")]
     pub async fn erase(connection: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
         sqlx::query!("SELECT audit_erase($1)", user_id).fetch_one(connection).await?;
         Ok(())

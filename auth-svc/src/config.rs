@@ -173,3 +173,9 @@ impl MailArgs {
         }
     }
 }
+
+impl PasswordArgs {
+    pub fn hash_deadline(&self) -> Duration {
+        Duration::from_millis(self.hash_deadline_ms)
+    }
+}

@@ -218,6 +218,15 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
             activity: page.activity.into_iter().map(encode_activity).collect(),
         }))
     }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        let pb::DeleteUserRequest { user_id, password, client } = request.into_inner();
+        self.service.delete_user(&user_id, &password, &decode_client(client)).await.map_err(failed)?;
+        Ok(Response::new(pb::DeleteUserResponse {}))
+    }
 }
 
 /// One validation, unary or from a stream.

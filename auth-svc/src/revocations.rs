@@ -3,6 +3,10 @@
 //! Whoever caused one carries it out before answering. When Redis does not answer at that moment the caller is told so, the order
 //! stays, and this replica tries again until it is done. Every replica also looks now and then for what others left behind when
 //! they died. Doing one twice, or late, ends nothing that is newer than the order.
+//!
+//! The end of a deleted user's sessions is ordered twice: Redis keeps no generation of a user without sessions, so a login that read
+//! the user before may still open one. It takes that back by itself when Postgres knows no such user; if it dies or is
+//! given up before that, the second pass removes what stayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +26,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a replica forgets the clients of sessions that are long over.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
+/// How much later than the longest login the second pass of an order is due.
+const SETTLING_MARGIN: Duration = Duration::from_secs(10);
 const BATCH: i64 = 100;
 
 /// One order: all sessions of a user end, but the kept one, and those of earlier generations are refused.
@@ -37,15 +43,17 @@ pub struct Revocation {
 pub struct Revocations {
     postgres: Postgres,
     sessions: Sessions,
+    settling: Duration,
     left_behind: Arc<Notify>,
 }
 
 impl Revocations {
-    pub fn new(postgres: Postgres, sessions: Sessions) -> Self {
-        Self { postgres, sessions, left_behind: Arc::default() }
+    /// `longest_login`: how long a login may take from reading the user to opening the session.
+    pub fn new(postgres: Postgres, sessions: Sessions, longest_login: Duration) -> Self {
+        Self { postgres, sessions, settling: longest_login + SETTLING_MARGIN, left_behind: Arc::default() }
     }
 
-    /// Carries out an order, and strikes it off.
+    /// Carries out an order, and strikes it off; one that has another pass to go stays until that is due.
     ///
     /// # Errors
     /// Redis does not answer: the order stays. That it cannot be struck off is no error, for it can be carried out again.
@@ -55,11 +63,19 @@ impl Revocations {
             self.left_behind.notify_one();
             return Err(away.into());
         }
+        let settling = self.settling.as_secs_f64();
         let struck_off = self.postgres.run("revocations.strike_off", async |connection| {
+            // Two replicas that do the same pass count it once: it is due for the first of them.
             sqlx::query!(
-                "DELETE FROM session_revocations WHERE user_id = $1 AND generation = $2",
+                "WITH last_pass AS (
+                     DELETE FROM session_revocations
+                     WHERE user_id = $1 AND generation = $2 AND passes <= 1 AND due_at <= now()
+                 )
+                 UPDATE session_revocations SET passes = passes - 1, due_at = now() + make_interval(secs => $3)
+                 WHERE user_id = $1 AND generation = $2 AND passes > 1 AND due_at <= now()",
                 user_id,
-                generation
+                generation,
+                settling
             )
             .execute(connection)
             .await
@@ -70,10 +86,17 @@ impl Revocations {
         Ok(())
     }
 
+    /// Has this replica's sweep look soon.
+    #[cfg(test)]
+    pub fn look_again(&self) {
+        self.left_behind.notify_one();
+    }
+
     async fn pending(&self) -> Result<Vec<Revocation>, AuthError> {
         let rows = self.postgres.run("revocations.pending", async |connection| {
             sqlx::query!(
-                "SELECT user_id, generation, kept_session_id FROM session_revocations LIMIT $1",
+                "SELECT user_id, generation, kept_session_id FROM session_revocations
+                 WHERE due_at <= now() ORDER BY due_at LIMIT $1",
                 BATCH
             )
             .fetch_all(connection)

@@ -13,12 +13,15 @@ use proto::auth::v1::auth_service_server::AuthServiceServer;
 use crate::audit::{self, Audit};
 use crate::config::{Args, AuditCommand, MailArgs};
 use crate::devices::Devices;
+use crate::erasure::Erasure;
 use crate::expiry;
 use crate::grpc::AuthGrpc;
 use crate::hasher::{self, Hasher};
 use crate::mail::{self, Mail};
+use crate::outbox::Outbox;
 use crate::pepper::Peppers;
 use crate::registration_keys::RegistrationKeys;
+use crate::relay::Relay;
 use crate::revocations::{self, Revocations};
 use crate::service::AuthService;
 use crate::session_clients::SessionClients;
@@ -32,7 +35,9 @@ use crate::users::Users;
 /// Hashing threads that cannot be started, or a listener that cannot be used.
 pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Result<()> {
     let Process { listener, shutdown, admin } = process;
-    let state = Redis::open(args.state_redis_url.as_ref().unwrap_or(&args.redis_url), "state", &shutdown);
+    let state_url = args.state_redis_url.as_ref().unwrap_or(&args.redis_url);
+    let state = Redis::open(state_url, "state", &shutdown);
+    let events = Redis::open(state_url, "events", &shutdown);
     let cache = Redis::open(args.cache_redis_url.as_ref().unwrap_or(&args.redis_url), "cache", &shutdown);
     let postgres = Postgres::open(&args.database_url, "auth-svc", args.database_connections);
     shutdown.spawn_background(postgres.clone().first_answer());
@@ -67,14 +72,17 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
 
     let lifetimes = Lifetimes { idle: args.sessions.idle(), absolute: args.sessions.absolute() };
     let users = Users::new(postgres.clone());
-    let sessions = Sessions::new(state, lifetimes, args.sessions.sessions_per_user, &shutdown);
+    let sessions = Sessions::new(state.clone(), lifetimes, args.sessions.sessions_per_user, &shutdown);
     let session_clients = SessionClients::new(postgres.clone());
     let audit = Audit::start(postgres.clone(), &shutdown);
     shutdown.spawn_background(audit::expire(postgres.clone(), args.audit_retention()));
     let devices = Devices::new(postgres.clone());
     let mail = open_mail(&args.mail, &postgres, &shutdown);
     let registration_keys = RegistrationKeys::new(postgres.clone());
-    let revocations = Revocations::new(postgres, sessions.clone());
+    let revocations = Revocations::new(postgres.clone(), sessions.clone(), args.passwords.hash_deadline());
+    let relay = Relay::new(Outbox::new(postgres.clone()), state, "account");
+    shutdown.spawn_background(relay.clone().publish());
+    shutdown.spawn_background(relay.clone().confirm(events));
     shutdown.spawn_background(revocations.clone().sweep());
     shutdown.spawn_background(revocations::clean(session_clients.clone(), lifetimes.absolute));
     shutdown.spawn_background(expiry::clean(devices.clone(), registration_keys.clone()));
@@ -88,6 +96,8 @@ pub async fn serve(args: Args, peppers: Peppers, process: Process) -> anyhow::Re
         devices,
         mail,
         registration_keys,
+        erasure: Erasure::new(postgres),
+        relay,
         hasher: Hasher::start(hasher::Limits::from(&args.passwords), peppers)?,
         password_min_length: args.passwords.password_min_length,
     };

@@ -1,4 +1,4 @@
-//! The use cases: register, log in, validate, log out, look up.
+//! The use cases: register, log in, validate, log out, look up, and (in modules of their own) leave for good.
 
 use std::sync::Arc;
 
@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use crate::audit::{Audit, Entry, Event, Page};
 use crate::devices::{DeviceToken, Devices};
+use crate::erasure::Erasure;
 use crate::error::{AuthError, Violation};
 use crate::hasher::Hasher;
 use crate::mail::{self, Mail};
 use crate::password::Password;
 use crate::registration_keys::{Attempt, RegistrationKeys};
+use crate::relay::Relay;
 use crate::revocations::{Revocation, Revocations};
 use crate::session_clients::{Client, SessionClients};
 use crate::sessions::{Opened, Session, Sessions};
@@ -20,6 +22,7 @@ use crate::username::Username;
 use crate::users::{Credentials, NewUser, User, Users};
 
 mod by_mail;
+mod deletion;
 mod known_clients;
 mod registration_once;
 
@@ -39,6 +42,8 @@ pub struct AuthService {
     pub devices: Devices,
     pub mail: Mail,
     pub registration_keys: RegistrationKeys,
+    pub erasure: Erasure,
+    pub relay: Relay,
     pub hasher: Hasher,
     pub password_min_length: u64,
 }

@@ -54,13 +54,16 @@ impl SessionClients {
     ) -> Result<Option<i32>, AuthError> {
         let inserted = self.postgres.run("session_clients.insert", async |connection| {
             sqlx::query!(
-                "WITH opened AS (
+                // The row of the user is locked before the trail, as by everybody else who needs both.
+                "WITH owner AS MATERIALIZED (
+                     SELECT id, session_generation FROM users WHERE id = $1 FOR KEY SHARE
+                 ), opened AS (
                      INSERT INTO session_clients (session_id, user_id, address, user_agent)
-                     SELECT $2, id, $3, $4 FROM users WHERE id = $1
+                     SELECT $2, id, $3, $4 FROM owner
                  )
                  SELECT session_generation,
                         CASE WHEN session_generation = $5 THEN audit_append($6, $1, $2, $3, $4) END AS told
-                 FROM users WHERE id = $1",
+                 FROM owner",
                 user_id,
                 &id.0[..],
                 client.address,

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod call_stream;
 pub mod config;
+pub mod event_stream;
 pub mod grpc;
 pub mod http;
 pub mod listen;

@@ -154,9 +154,10 @@ impl Postgres {
     pub async fn migrate(&self, migrations: &sqlx::migrate::Migrator) -> anyhow::Result<()> {
         let mut connection = self.pool.acquire().await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
-        migrations.run_direct(None, &mut *connection, false).await?;
+        let applied = migrations.run_direct(None, &mut *connection, false).await;
+        // In any case, for after a failure it still holds the lock.
         connection.close().await?;
-        Ok(())
+        Ok(applied?)
     }
 }
 

@@ -172,7 +172,7 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
     }
 
     /// Tells every replica that the value of `key` is about to change. To be called before the change is
-    /// committed, and followed by [`Announced::finish`] or [`Announced::abandon`].
+    /// committed, and followed by [`Announced::finish`], [`Announced::erase`] or [`Announced::abandon`].
     ///
     /// # Errors
     /// The cache cannot be told: the change must not be made.
@@ -185,7 +185,7 @@ impl<V: Cached, E: Clone + Send + 'static> ReadThrough<V, E> {
     /// Drops what is cached under `key`, which is always safe, as far as the cache can be reached.
     pub async fn forget(&self, key: &str) {
         if let Ok(link) = self.cache.link(key).await {
-            self.cache.forget(&link, key).await;
+            let _ = self.cache.delete(&link, key).await;
         }
     }
 }

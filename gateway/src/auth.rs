@@ -8,10 +8,10 @@ use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
     ChangePasswordRequest, Client, ConfirmEmailVerificationRequest, ConfirmPasswordResetRequest,
-    EndSessionRequest, EndSessionsRequest, GetUserRequest, ListActivityRequest, ListActivityResponse,
-    ListSessionsRequest, ListedSession, LoginRequest, LoginResponse, LogoutRequest, RecognizeClientRequest,
-    RegisterRequest, RequestEmailVerificationRequest, RequestPasswordResetRequest, Session, User,
-    ValidateSessionRequest, ValidateSessionResponse, get_user_request,
+    DeleteUserRequest, EndSessionRequest, EndSessionsRequest, GetUserRequest, ListActivityRequest,
+    ListActivityResponse, ListSessionsRequest, ListedSession, LoginRequest, LoginResponse, LogoutRequest,
+    RecognizeClientRequest, RegisterRequest, RequestEmailVerificationRequest, RequestPasswordResetRequest,
+    Session, User, ValidateSessionRequest, ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
 use tonic::Request;
@@ -177,6 +177,13 @@ impl Auth {
     /// What happened to a user's account, the newest first.
     pub async fn activity(&self, request: ListActivityRequest) -> Result<ListActivityResponse, Problem> {
         Ok(self.client.clone().list_activity(self.read(request)).await?.into_inner())
+    }
+
+    /// # Errors
+    /// 403 when the password is wrong, 404 when somebody else was quicker.
+    pub async fn delete_user(&self, request: DeleteUserRequest) -> Result<(), Problem> {
+        self.client.clone().delete_user(self.write(request)).await?;
+        Ok(())
     }
 
     /// # Errors

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
+use http::StatusCode;
 use proto::auth::v1::User;
 use proto::profile::v1::profile_service_client::ProfileServiceClient;
 use proto::profile::v1::{
@@ -126,7 +127,17 @@ impl Profiles {
     /// The profile of a user who has none yet. Only auth-svc knows whether there is such a user.
     async fn create_missing(&self, auth: &Auth, key: Key<'_>) -> Result<Profile, Problem> {
         let user = auth.user(key).await?;
-        Ok(self.create(&user, self.write_timeout).await?)
+        self.create(&user, self.write_timeout).await.map_err(|status| {
+            match chassis::status::reason(&status) {
+                // Names are auth-svc's to give away: whoever had this one is deleted, and about to be so there too.
+                Some(reason) if reason == "USERNAME_TAKEN" => Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "PROFILE_NOT_READY",
+                    "The profile of a former user of this name is still being removed; try again.",
+                ),
+                _ => status.into(),
+            }
+        })
     }
 
     async fn create(&self, user: &User, timeout: Duration) -> Result<Profile, Status> {

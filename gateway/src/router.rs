@@ -17,8 +17,8 @@ use crate::middleware::Middleware;
 use crate::openapi::Document;
 use crate::problem::Problem;
 use crate::routes::{
-    activity, docs, email_verification, health, login, logout, me, password, password_reset, profile,
-    public_profile, register, sessions,
+    activity, deletion, docs, email_verification, health, login, logout, me, password, password_reset,
+    profile, public_profile, register, sessions,
 };
 
 /// The whole interface.
@@ -35,8 +35,8 @@ pub fn router(app: App) -> Router {
     let password_reset_confirmed = routes!(password_reset::confirm);
     let email_confirmed = routes!(email_verification::confirm);
 
-    let me = behind(Gate::SignedIn, routes!(me::me));
     let activity = behind(Gate::SignedIn, routes!(activity::list));
+    let me = behind(Gate::SignedIn, routes!(me::me, deletion::delete));
     let profile = behind(Gate::SignedIn, routes!(profile::read, profile::change));
     let all_sessions = behind(Gate::SignedIn, routes!(sessions::list, sessions::end_all));
     let one_session = behind(Gate::SignedIn, routes!(sessions::end_one));

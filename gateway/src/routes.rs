@@ -1,6 +1,7 @@
 //! One file per resource. Each route decodes, calls and encodes; it decides nothing.
 
 pub mod activity;
+pub mod deletion;
 pub mod docs;
 pub mod email_verification;
 pub mod health;

@@ -7,6 +7,7 @@ use chassis::read_through::{ReadThrough, Settings};
 use chassis::redis::Redis;
 use chassis::shutdown::Shutdown;
 
+use crate::erasure::Erased;
 use crate::error::ProfileError;
 use crate::profile::{Profile, UserId};
 use crate::profiles::Profiles;
@@ -96,6 +97,44 @@ impl ProfileCache {
                 Err(error)
             }
         }
+    }
+
+    /// Removes a profile under the eyes of every replica, and leaves nothing in the cache. `username_key`: the case-folded name that
+    /// the profile is believed to have.
+    ///
+    /// # Errors
+    /// `CacheAway` when nothing was removed because the cache could not be told, `Unacknowledged` when it was removed and
+    /// the cache went away meanwhile, and what `removal` failed with.
+    pub async fn erase(
+        &self,
+        id: UserId,
+        username_key: Option<&str>,
+        removal: impl Future<Output = Result<Erased, ProfileError>>,
+    ) -> Result<(), ProfileError> {
+        let by_id = self.by_id.announce(&id.to_string()).await.map_err(ProfileError::CacheAway)?;
+        let ids = match username_key {
+            Some(key) => Some(self.ids.announce(key).await.map_err(ProfileError::CacheAway)?),
+            None => None,
+        };
+        // If it fails the markers stay until nobody can commit it any more.
+        let erased = removal.await?;
+        if let Erased::Now { username_key: Some(key) } = &erased
+            && Some(key.as_str()) != username_key
+        {
+            // The profile was made between the look at it and its removal.
+            self.ids
+                .announce(key)
+                .await
+                .map_err(ProfileError::Unacknowledged)?
+                .erase()
+                .await
+                .map_err(ProfileError::Unacknowledged)?;
+        }
+        by_id.erase().await.map_err(ProfileError::Unacknowledged)?;
+        if let Some(ids) = ids {
+            ids.erase().await.map_err(ProfileError::Unacknowledged)?;
+        }
+        Ok(())
     }
 
     /// Adds a profile, in place of what the cache remembers about its absence; without the cache when that is

@@ -37,6 +37,9 @@ pub struct Args {
     /// Redis for every role that is not given one of its own.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: RedisUrl,
+    /// Redis of the events of other services: never evicts, keeps an append-only file. Default: --redis-url.
+    #[arg(long, env = "STATE_REDIS_URL", hide_env_values = true)]
+    pub state_redis_url: Option<RedisUrl>,
     /// Redis of the cache: evicts, keeps nothing, is not replicated. Default: --redis-url.
     #[arg(long, env = "CACHE_REDIS_URL", hide_env_values = true)]
     pub cache_redis_url: Option<RedisUrl>,

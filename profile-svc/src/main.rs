@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 mod cache;
 mod config;
+mod erasure;
 mod error;
+mod events;
 mod fields;
 mod grpc;
 mod profile;

@@ -1,11 +1,13 @@
 //! Profiles in Postgres: the truth. Knows no cache; whoever writes here has to announce it there.
 
 use chassis::postgres::Postgres;
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::erasure;
 use crate::error::ProfileError;
 use crate::fields::{Bio, Locale, Timezone};
 use crate::profile::{Link, Profile, ProfileChange, UserId};
@@ -115,10 +117,19 @@ impl Profiles {
     /// Adds the profile of a user, or finds the one that there is.
     ///
     /// # Errors
-    /// `UsernameTaken` when another user's profile has the case-folded name.
+    /// `UsernameTaken` when another user's profile has the case-folded name, `NotFound` when the user is known to be gone.
     pub async fn insert(&self, id: UserId, username: &Username) -> Result<Profile, ProfileError> {
         let (shown, key) = (username.as_shown(), username.key());
         let row = self.postgres.run("profiles.insert", async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin().await?;
+            erasure::lock(&mut transaction, id).await?;
+            let is_gone = sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM tombstones WHERE user_hash = sha256(uuid_send($1))) AS "is_gone!""#,
+                id.0
+            );
+            if is_gone.fetch_one(&mut *transaction).await? {
+                return Ok(Err(ProfileError::NotFound));
+            }
             let inserted = profile_row!(
                 "INSERT INTO profiles (user_id, username, username_key, display_name) VALUES ($1, $2, $3, $2)
                      ON CONFLICT DO NOTHING
@@ -128,16 +139,18 @@ impl Profiles {
                 shown,
                 key,
             );
-            match inserted.fetch_optional(&mut *connection).await? {
-                Some(row) => Ok(Some(row)),
+            let row = match inserted.fetch_optional(&mut *transaction).await? {
+                Some(row) => Some(row),
                 None => {
                     profile_row!("SELECT", "FROM profiles WHERE user_id = $1", id.0)
-                        .fetch_optional(connection)
-                        .await
+                        .fetch_optional(&mut *transaction)
+                        .await?
                 }
-            }
+            };
+            transaction.commit().await?;
+            Ok(row.ok_or(ProfileError::UsernameTaken))
         });
-        row.await?.map(Profile::from).ok_or(ProfileError::UsernameTaken)
+        row.await?.map(Profile::from)
     }
 
     /// Changes a profile and counts it, even when the new values are the old ones: whoever is told that a

@@ -8,6 +8,8 @@ use proto::profile::v1::profile_service_server::ProfileServiceServer;
 
 use crate::cache::{self, ProfileCache};
 use crate::config::Args;
+use crate::erasure::Erasure;
+use crate::events;
 use crate::grpc::ProfileGrpc;
 use crate::profiles::Profiles;
 use crate::service::ProfileService;
@@ -19,6 +21,8 @@ use crate::service::ProfileService;
 pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
     let Process { listener, shutdown, admin } = process;
     let redis = Redis::open(args.cache_redis_url.as_ref().unwrap_or(&args.redis_url), "cache", &shutdown);
+    let events_redis =
+        Redis::open(args.state_redis_url.as_ref().unwrap_or(&args.redis_url), "events", &shutdown);
     let postgres = Postgres::open(&args.database_url, "profile-svc", args.database_connections);
     shutdown.spawn_background(postgres.clone().first_answer());
 
@@ -32,10 +36,14 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
     );
     admin.open(readiness.clone());
 
+    let erasure = Erasure::new(postgres.clone());
+    shutdown.spawn_background(erasure.clone().clean());
     let profiles = Profiles::new(postgres);
     let lifetime = cache::Lifetime { namespace: String::new(), ttl: args.cache_ttl() };
     let cache = ProfileCache::new(&redis, &lifetime, profiles.clone(), &shutdown);
-    let grpc = ProfileGrpc::new(ProfileService::new(profiles, cache), shutdown.clone());
+    let service = ProfileService::new(profiles, cache, erasure);
+    shutdown.spawn_background(events::consume(service.clone(), events_redis, "account"));
+    let grpc = ProfileGrpc::new(service, shutdown.clone());
     chassis::grpc::Server::new(proto::FILE_DESCRIPTOR_SET, args.service.telemetry.sampler())
         .service(ProfileServiceServer::new(grpc))
         .serve(listener, readiness, &shutdown)

@@ -1,6 +1,9 @@
-//! The use cases: find, create and change a profile, note that a user was there.
+//! The use cases: find, create, change and remove a profile, note that a user was there.
+
+use uuid::Uuid;
 
 use crate::cache::ProfileCache;
+use crate::erasure::Erasure;
 use crate::error::ProfileError;
 use crate::profile::{Profile, ProfileChange, UserId};
 use crate::profiles::Profiles;
@@ -11,11 +14,12 @@ use crate::username::Username;
 pub struct ProfileService {
     profiles: Profiles,
     cache: ProfileCache,
+    erasure: Erasure,
 }
 
 impl ProfileService {
-    pub fn new(profiles: Profiles, cache: ProfileCache) -> Self {
-        Self { profiles, cache }
+    pub fn new(profiles: Profiles, cache: ProfileCache, erasure: Erasure) -> Self {
+        Self { profiles, cache, erasure }
     }
 
     /// # Errors
@@ -46,6 +50,7 @@ impl ProfileService {
     /// Makes the profile of a user, or finds the one that there is.
     ///
     /// # Errors
+    /// `NotFound` when the user is known to be gone.
     /// `UsernameTaken` when another user's profile has the name.
     #[tracing::instrument(skip_all)]
     pub async fn create(&self, id: UserId, username: &Username) -> Result<Profile, ProfileError> {
@@ -82,6 +87,17 @@ impl ProfileService {
             self.cache.change(id, self.profiles.record_seen(id)).await?;
         }
         Ok(())
+    }
+
+    /// Removes all that there is of a user who is gone, because of an event that may come more than once.
+    ///
+    /// # Errors
+    /// The cache or the database away: to be tried again.
+    #[tracing::instrument(skip_all)]
+    pub async fn erase(&self, event_id: Uuid, id: UserId) -> Result<(), ProfileError> {
+        let profile = self.profiles.by_id(id).await?;
+        let username_key = profile.map(|profile| profile.username_key);
+        self.cache.erase(id, username_key.as_deref(), self.erasure.erase(event_id, id)).await
     }
 }
 

@@ -9,6 +9,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::cache::{Lifetime, ProfileCache};
+use crate::erasure::Erasure;
 use crate::profile::UserId;
 use crate::profiles::Profiles;
 use crate::service::ProfileService;
@@ -42,6 +43,10 @@ pub fn cache_url() -> RedisUrl {
     server("TEST_CACHE_REDIS_URL").parse().unwrap()
 }
 
+pub fn state_url() -> RedisUrl {
+    server("TEST_STATE_REDIS_URL").parse().unwrap()
+}
+
 /// A Redis without a server behind it.
 pub fn no_cache_url() -> RedisUrl {
     format!("redis://{}", closed_port()).parse().unwrap()
@@ -67,7 +72,7 @@ pub fn replica(
     let redis = Redis::open(cache, "cache", shutdown);
     let lifetime = Lifetime { namespace: namespace.to_owned(), ttl: std::time::Duration::from_secs(300) };
     let cache = ProfileCache::new(&redis, &lifetime, profiles.clone(), shutdown);
-    ProfileService::new(profiles, cache)
+    ProfileService::new(profiles, cache, Erasure::new(postgres.clone()))
 }
 
 pub fn user_id() -> UserId {

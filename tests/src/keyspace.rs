@@ -43,6 +43,15 @@ async fn value(connection: &mut MultiplexedConnection, key: &[u8]) -> redis::Red
         "list" => connection.lrange(key, 0, -1).await,
         "set" => connection.smembers(key).await,
         "zset" => connection.zrange(key, 0, -1).await,
+        // Also what was deleted from it, as long as the server holds the bytes.
+        "stream" => {
+            // Compressed, it would hide what it holds.
+            let mut configure = redis::cmd("CONFIG");
+            configure.arg("SET").arg("rdbcompression").arg("no");
+            configure.query_async::<()>(connection).await?;
+            let dump: Option<Vec<u8>> = redis::cmd("DUMP").arg(key).query_async(connection).await?;
+            Ok(dump.into_iter().collect())
+        }
         // It has expired meanwhile.
         "none" => Ok(Vec::new()),
         other => panic!("a value of kind {other}, which this cannot read"),

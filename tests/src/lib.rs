@@ -27,4 +27,5 @@ pub mod sessions;
 pub mod smtp;
 pub mod stack;
 pub mod statistics;
+pub mod traces;
 pub mod wait;

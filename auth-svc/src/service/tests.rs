@@ -8,6 +8,7 @@ use chassis::shutdown::Shutdown;
 
 use super::*;
 use crate::hasher;
+use crate::outbox::Outbox;
 use crate::sessions::Lifetimes;
 use crate::test_servers::{fresh_database, server};
 
@@ -15,6 +16,8 @@ mod known_clients;
 mod registration_once;
 
 mod by_mail;
+
+mod deletion;
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -24,6 +27,10 @@ pub(super) const LIFETIMES: Lifetimes =
 pub(super) struct Bench {
     pub service: AuthService,
     pub postgres: Postgres,
+    pub state: Redis,
+    pub cache: Redis,
+    /// Begins the names of this test's keys in the cache.
+    pub namespace: String,
     pub shutdown: Shutdown,
 }
 
@@ -36,12 +43,15 @@ pub(super) async fn bench() -> Bench {
     let (postgres, database, _) = fresh_database().await;
     let cache = Redis::open(&server("TEST_CACHE_REDIS_URL").parse().unwrap(), "cache", &shutdown);
     let users = Users::new(postgres.clone());
-    let sessions = Sessions::new(open_state(&shutdown), LIFETIMES, 50, &shutdown);
+    let state = open_state(&shutdown);
+    let sessions = Sessions::new(state.clone(), LIFETIMES, 50, &shutdown);
     let limits = hasher::Limits { threads: 1, queue: 64, deadline: Duration::from_secs(60), niceness: 0 };
     let service = AuthService {
-        user_cache: UserCache::new(cache, &database, users.clone(), &shutdown),
+        user_cache: UserCache::new(cache.clone(), &database, users.clone(), &shutdown),
         users,
-        revocations: Revocations::new(postgres.clone(), sessions.clone()),
+        revocations: Revocations::new(postgres.clone(), sessions.clone(), Duration::ZERO),
+        erasure: Erasure::new(postgres.clone()),
+        relay: Relay::new(Outbox::new(postgres.clone()), state.clone(), &database),
         session_clients: SessionClients::new(postgres.clone()),
         audit: Audit::start(postgres.clone(), &shutdown),
         sessions,
@@ -55,7 +65,7 @@ pub(super) async fn bench() -> Bench {
         hasher: Hasher::start(limits, crate::pepper::Peppers::default()).unwrap(),
         password_min_length: 15,
     };
-    Bench { service, postgres, shutdown }
+    Bench { service, postgres, state, cache, namespace: database, shutdown }
 }
 
 pub(super) fn client() -> Client {

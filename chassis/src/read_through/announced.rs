@@ -29,6 +29,12 @@ pub struct Announced<V> {
     pub(super) value: PhantomData<fn(V)>,
 }
 
+/// What a write leaves on its key.
+enum Left<'v, V> {
+    Value(Option<&'v V>),
+    Nothing,
+}
+
 impl<V: Cached> Announced<V> {
     /// Caches the value as it is after the commit, `None` for none. To be called after the commit and before
     /// the acknowledgement.
@@ -40,6 +46,19 @@ impl<V: Cached> Announced<V> {
     /// The cache was away for a second. The write is committed but must not be acknowledged: the marker, or
     /// the next server process with its empty cache, sees to it that readers find it.
     pub async fn finish(self, value: Option<&V>) -> Result<(), CacheAway> {
+        self.leave(Left::Value(value)).await
+    }
+
+    /// Leaves nothing behind, not even that there is no value: for what must not be known any more. As safe as
+    /// [`finish`](Self::finish), since what is not there is loaded.
+    ///
+    /// # Errors
+    /// As with `finish`; the marker is gone by itself after a while.
+    pub async fn erase(self) -> Result<(), CacheAway> {
+        self.leave(Left::Nothing).await
+    }
+
+    async fn leave(self, left: Left<'_, V>) -> Result<(), CacheAway> {
         let give_up_at = Instant::now() + FINISH_BUDGET;
         let mut link = self.link;
         loop {
@@ -49,9 +68,11 @@ impl<V: Cached> Announced<V> {
             {
                 link = current;
             }
-            let Err(away) = self.cache.finish(&link, &self.key, &self.marker, value).await else {
-                return Ok(());
+            let told = match left {
+                Left::Value(value) => self.cache.finish(&link, &self.key, &self.marker, value).await,
+                Left::Nothing => self.cache.delete(&link, &self.key).await,
             };
+            let Err(away) = told else { return Ok(()) };
             if Instant::now() >= give_up_at {
                 return Err(away.into());
             }

@@ -137,8 +137,8 @@ impl Cache {
     }
 
     /// Leaves nothing under a key.
-    pub(super) async fn forget(&self, link: &Link, key: &str) {
-        let _ = link.query::<()>("DEL", cmd("DEL").arg(self.name(link, key))).await;
+    pub(super) async fn delete(&self, link: &Link, key: &str) -> Result<(), RedisAway> {
+        link.query("DEL", cmd("DEL").arg(self.name(link, key))).await
     }
 
     pub(super) async fn load<V, E, L, F>(&self, source: Source, load: &L) -> Landing<V, E>

@@ -1,4 +1,4 @@
-//! Lua scripts that run on the server, each about one key.
+//! Lua scripts that run on the server, each about one key, or several in one cluster slot.
 
 use redis::{Arg, Cmd, ToRedisArgs};
 
@@ -16,8 +16,13 @@ impl Script {
 
     /// Prepares a call with `key` as its `KEYS[1]`, which also tells where it runs.
     pub fn key(&self, key: impl AsRef<str>) -> Invocation<'_> {
+        self.keys(key, &[])
+    }
+
+    /// The same with further keys, which have to be in the same cluster slot.
+    pub fn keys(&self, key: impl AsRef<str>, others: &[&str]) -> Invocation<'_> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.hash).arg(1).arg(key.as_ref());
+        command.arg(&self.hash).arg(1 + others.len()).arg(key.as_ref()).arg(others);
         Invocation { script: self, command }
     }
 }
@@ -66,5 +71,6 @@ mod tests {
         let mut call = script.key("s:{1}");
         call.arg("a").arg(2);
         assert_eq!(call.key(), b"s:{1}");
+        assert_eq!(script.keys("s:{1}", &["t:{1}"]).key(), b"s:{1}");
     }
 }

@@ -55,11 +55,16 @@ async fn end_session<'a>(app: &'a App, parts: &Parts, tally: &mut Tally<'a>) -> 
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     if is_cookie {
-        let headers = response.headers_mut();
-        headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\",\"cookies\",\"storage\""));
-        if let Some(cleared) = credentials::clear_cookie(&client) {
-            headers.insert(SET_COOKIE, cleared);
-        }
+        clear_browser(&mut response, &client);
     }
     Ok(response)
+}
+
+/// Tells a browser to forget the session and all that belonged to it.
+pub(super) fn clear_browser(response: &mut Response, client: &Client) {
+    let headers = response.headers_mut();
+    headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\",\"cookies\",\"storage\""));
+    if let Some(cleared) = credentials::clear_cookie(client) {
+        headers.insert(SET_COOKIE, cleared);
+    }
 }

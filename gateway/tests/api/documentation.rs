@@ -22,6 +22,7 @@ async fn the_contract_holds_every_route_with_its_problems() {
         })
         .collect();
     let expected = [
+        "delete /v1/me",
         "delete /v1/sessions",
         "delete /v1/sessions/{id}",
         "get /health",

@@ -12,6 +12,7 @@ mod activity;
 mod brute_force;
 mod clients_of_the_articles;
 mod cross_origin;
+mod deletion;
 mod documentation;
 mod email_verification;
 mod garbage;

@@ -15,7 +15,7 @@ async fn unknown_paths_and_methods_are_problems_too() {
     }
     for (method, path, allowed) in [
         ("GET", "/v1/login", "POST"),
-        ("DELETE", "/v1/me", "GET,HEAD"),
+        ("DELETE", "/v1/me/activity", "GET,HEAD"),
         ("POST", "/profile", "GET,HEAD,PATCH"),
         ("BREW", "/v1/users/ada/profile", "GET,HEAD"),
         ("OPTIONS", "/v1/profile", "GET,HEAD,PATCH"),

@@ -183,7 +183,7 @@ async fn several_replicas_may_migrate_at_once() {
     let postgres = fresh_database().await;
     postgres
         .run("test", async |connection: &mut PgConnection| {
-            sqlx::raw_sql("DROP TABLE profiles, _sqlx_migrations").execute(connection).await
+            sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(connection).await
         })
         .await
         .unwrap();

@@ -136,8 +136,11 @@ impl Builder {
             ("CACHE_REDIS_URL", cache.url()),
             ("MAIL_URL", format!("file://{}", folder.path().join("mail").display())),
         ];
-        let profile_variables =
-            [("DATABASE_URL", profile_database.url().to_owned()), ("CACHE_REDIS_URL", cache.url())];
+        let profile_variables = [
+            ("DATABASE_URL", profile_database.url().to_owned()),
+            ("STATE_REDIS_URL", state.url()),
+            ("CACHE_REDIS_URL", cache.url()),
+        ];
 
         let auths = self.launch(Part::Auth, auth_sockets, &auth_variables)?;
         let profiles = self.launch(Part::Profile, profile_sockets, &profile_variables)?;

@@ -12,6 +12,7 @@ mod configuration;
 mod contract;
 mod cookies;
 mod curl_session;
+mod deletion;
 mod deploys;
 mod express_client;
 mod freshness;

@@ -33,6 +33,22 @@ async fn an_abandoned_write_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn an_erased_value_leaves_nothing_and_no_reader_in_flight_brings_it_back() {
+    let shutdown = Shutdown::new();
+    let replica = replica(&shutdown, &namespace());
+    for somebody_elses_marker in [false, true] {
+        let announced = replica.announce("key").await.unwrap();
+        let other = if somebody_elses_marker { Some(replica.announce("key").await.unwrap()) } else { None };
+        announced.erase().await.unwrap();
+        assert_eq!(raw(&replica).await, None);
+        if let Some(other) = other {
+            other.finish(Some(&Version(1))).await.unwrap();
+            assert_eq!(raw(&replica).await, None, "what was written before is not put on top");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_older_of_two_overlapping_writes_cannot_win_by_finishing_last() {
     let shutdown = Shutdown::new();
     let replica = replica(&shutdown, &namespace());

@@ -132,12 +132,15 @@ impl<'a> Plan<'a> {
         let limits = if args.limits == Limits::On { "on" } else { "off" };
         let auth = vec![
             ("DATABASE_URL", postgres.url(AUTH_DATABASE)),
+            ("STATE_REDIS_URL", state_url.clone()),
+            ("CACHE_REDIS_URL", cache_url.clone()),
+        ];
+        let profile = vec![
+            ("DATABASE_URL", postgres.url(PROFILE_DATABASE)),
             ("STATE_REDIS_URL", state_url),
             ("CACHE_REDIS_URL", cache_url.clone()),
             ("MAIL_URL", args.mail_url.clone().unwrap_or(mail_url)),
         ];
-        let profile =
-            vec![("DATABASE_URL", postgres.url(PROFILE_DATABASE)), ("CACHE_REDIS_URL", cache_url.clone())];
         let gateway = vec![
             ("AUTH_ENDPOINTS", endpoints(&self.auth)?),
             ("PROFILE_ENDPOINTS", endpoints(&self.profile)?),

@@ -9,14 +9,14 @@ use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
 use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
     Activity, ChangePasswordRequest, ChangePasswordResponse, Client, ConfirmEmailVerificationRequest,
-    ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest, ConfirmPasswordResetResponse, Device,
-    EndSessionRequest, EndSessionResponse, EndSessionsRequest, EndSessionsResponse, GetUserRequest,
-    GetUserResponse, ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse,
-    ListedSession, LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RecognizeClientRequest,
-    RecognizeClientResponse, RegisterRequest, RegisterResponse, RequestEmailVerificationRequest,
-    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, Session,
-    User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
-    ValidateSessionStreamResponse, get_user_request,
+    ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest, ConfirmPasswordResetResponse,
+    DeleteUserRequest, DeleteUserResponse, Device, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
+    EndSessionsResponse, GetUserRequest, GetUserResponse, ListActivityRequest, ListActivityResponse,
+    ListSessionsRequest, ListSessionsResponse, ListedSession, LoginRequest, LoginResponse, LogoutRequest,
+    LogoutResponse, RecognizeClientRequest, RecognizeClientResponse, RegisterRequest, RegisterResponse,
+    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RequestPasswordResetRequest,
+    RequestPasswordResetResponse, Session, User, ValidateSessionRequest, ValidateSessionResponse,
+    ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -306,6 +306,24 @@ impl AuthService for Services {
         activity.truncate(limit);
         let next = activity.last().filter(|_| there_is_more).map(|last| last.id).unwrap_or_default();
         Ok(Response::new(ListActivityResponse { activity, next }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<DeleteUserRequest>,
+    ) -> Result<Response<DeleteUserResponse>, Status> {
+        self.begin("DeleteUser").await?;
+        let (request, mut state) = (request.into_inner(), self.lock());
+        let known = state.users.iter().find(|(_, (user, _))| user.id == request.user_id);
+        let Some((key, (_, password))) = known.map(|(key, known)| (key.clone(), known.clone())) else {
+            return Err(failure(Code::NotFound, "USER_NOT_FOUND", "there is no such user"));
+        };
+        if password != request.password {
+            return Err(failure(Code::PermissionDenied, "WRONG_PASSWORD", "the current password is wrong"));
+        }
+        state.users.remove(&key);
+        state.sessions.retain(|_, user_id| *user_id != request.user_id);
+        Ok(Response::new(DeleteUserResponse {}))
     }
 }
 
