@@ -46,7 +46,7 @@ impl Outbox {
                 "UPDATE outbox SET
                      publications = publications + 1,
                      due_at = now() + (0.75 + random() / 2)
-                         * least(interval '1 second' * (1 << least(publications, 6)), interval '1 minute')
+                         * least(interval '4 seconds' * (1 << least(publications, 4)), interval '1 minute')
                  WHERE event_id IN (
                      SELECT event_id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1
                      FOR UPDATE SKIP LOCKED

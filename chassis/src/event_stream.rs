@@ -160,15 +160,13 @@ impl Consumer {
                 }
                 Ok::<_, RedisAway>(all_done)
             };
-            match round.await {
-                Ok(true) => {}
-                Ok(false) => tokio::time::sleep(jittered(FAILURE_PAUSE)).await,
-                Err(error) if is_no_group(&error) => {
-                    if self.create_group().await.is_err() {
-                        tokio::time::sleep(jittered(FAILURE_PAUSE)).await;
-                    }
-                }
-                Err(_) => tokio::time::sleep(jittered(FAILURE_PAUSE)).await,
+            let all_is_well = match round.await {
+                Ok(all_done) => all_done,
+                Err(error) if is_no_group(&error) => self.create_group().await.is_ok(),
+                Err(_) => false,
+            };
+            if !all_is_well {
+                tokio::time::sleep(jittered(FAILURE_PAUSE)).await;
             }
         }
     }

@@ -52,14 +52,14 @@ async fn in_database(name: &str, database: &Database, needles: &[Vec<u8>]) -> Ve
         let mut found = Vec::new();
         for table in tables {
             let rows = AssertSqlSafe(format!("SELECT lower(t::text) FROM {table} t"));
-            let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await?;
+            let rows = sqlx::query_scalar::<_, String>(rows).fetch_all(&mut connection).await?;
             let knows =
                 |row: &String| needles.iter().any(|needle| keyspace::contains(row.as_bytes(), needle));
             if rows.iter().any(knows) {
                 found.push(format!("{name}.{}", table.trim_start_matches("public.")));
             }
         }
-        sqlx::Result::Ok(found)
+        Ok::<_, sqlx::Error>(found)
     };
     found.await.unwrap_or_else(|error| panic!("{name} cannot be read: {error}"))
 }

@@ -23,7 +23,7 @@ impl AuthService {
         let credentials = self.users.credentials_by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;
         if !self.hasher.verify(password, &credentials.password_hash).await?.matches {
             let (event, client) = (Event::DeletionRefused, client.clone());
-            self.audit.note(Entry { event, user_id: Some(user_id), session: None, client }).await;
+            self.audit.note_later(Entry { event, user_id: Some(user_id), session: None, client });
             return Err(AuthError::WrongPassword);
         }
         self.erase(&credentials).await

@@ -186,8 +186,8 @@ async fn what_cannot_be_told_to_the_cache_is_not_done() {
     let mut bench = bench().await;
     let user = bench.service.register("alice", PASSWORD, None, &client()).await.unwrap();
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let away = Redis::open(&format!("redis://{closed_port}").parse().unwrap(), "cache", &bench._shutdown);
-    let (users, shutdown) = (bench.service.users.clone(), &bench._shutdown);
+    let away = Redis::open(&format!("redis://{closed_port}").parse().unwrap(), "cache", &bench.shutdown);
+    let (users, shutdown) = (bench.service.users.clone(), &bench.shutdown);
     bench.service.user_cache = UserCache::new(away, &bench.namespace, users, shutdown);
     let outcome = bench.service.delete_user(&user.id.to_string(), PASSWORD, &client()).await;
     assert!(matches!(outcome, Err(AuthError::CacheAway(_))), "{outcome:?}");
