@@ -200,7 +200,8 @@ fn at_each_quiet_point_the_list_is_the_set_that_authenticates() {
         let bench = bench().await;
         let replica = |_| {
             let sessions = Sessions::new(open_state(&bench.shutdown), LIFETIMES, 50, &bench.shutdown);
-            let revocations = Revocations::new(bench.postgres.clone(), sessions.clone());
+            let revocations =
+                Revocations::new(bench.postgres.clone(), sessions.clone(), std::time::Duration::ZERO);
             AuthService { sessions, revocations, ..bench.service.clone() }
         };
         let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();
