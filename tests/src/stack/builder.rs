@@ -22,6 +22,7 @@ pub struct Builder {
     variables: Vec<Variable>,
     own_auth_postgres: bool,
     own_profile_postgres: bool,
+    sends_mail: bool,
 }
 
 struct Variable {
@@ -44,6 +45,7 @@ impl Default for Builder {
             variables: Vec::new(),
             own_auth_postgres: false,
             own_profile_postgres: false,
+            sends_mail: true,
         }
         // Whatever the shell that runs the tests has set.
         .env_everywhere("RUST_LOG", "info")
@@ -89,6 +91,12 @@ impl Builder {
         self.env(Part::Gateway, "RATE_LIMITS", "off")
     }
 
+    /// auth-svc is not told where mails go.
+    pub fn without_mail(mut self) -> Self {
+        self.sends_mail = false;
+        self
+    }
+
     /// The gateways believe what the test says about its address, so that it can be many clients.
     pub fn behind_a_trusted_proxy(self) -> Self {
         self.env(Part::Gateway, "TRUSTED_PROXIES", "127.0.0.1")
@@ -130,19 +138,21 @@ impl Builder {
             ("PROFILE_ENDPOINTS", endpoints(&profile_sockets)?),
             ("CACHE_REDIS_URL", cache.url()),
         ];
+        let mail_url = format!("file://{}", folder.path().join("mail").display());
         let auth_variables = [
             ("DATABASE_URL", auth_database.url().to_owned()),
             ("STATE_REDIS_URL", state.url()),
             ("CACHE_REDIS_URL", cache.url()),
-            ("MAIL_URL", format!("file://{}", folder.path().join("mail").display())),
+            ("MAIL_URL", mail_url),
         ];
+        let auth_variables = &auth_variables[..auth_variables.len() - usize::from(!self.sends_mail)];
         let profile_variables = [
             ("DATABASE_URL", profile_database.url().to_owned()),
             ("STATE_REDIS_URL", state.url()),
             ("CACHE_REDIS_URL", cache.url()),
         ];
 
-        let auths = self.launch(Part::Auth, auth_sockets, &auth_variables)?;
+        let auths = self.launch(Part::Auth, auth_sockets, auth_variables)?;
         let profiles = self.launch(Part::Profile, profile_sockets, &profile_variables)?;
         let gateways = self.launch(Part::Gateway, gateway_sockets, &gateway_variables)?;
         let stack = Stack {

@@ -7,6 +7,7 @@
 mod across_replicas;
 mod audit;
 mod brute_force;
+mod by_mail;
 mod cache;
 mod configuration;
 mod contract;
