@@ -82,9 +82,9 @@ impl Redis {
         let deployment = Deployment::new(role, !matches!(url.0, Place::Standalone(_)));
         let one = |source| Servers::One(Keeper::start(source, &deployment, shutdown));
         let servers = match url.0.clone() {
-            Place::Standalone(server) => one(Source::Fixed(server)),
+            Place::Standalone(server) => one(Source::Fixed(server.into())),
             Place::Sentinel { sentinels, master, server } => {
-                one(Source::Sentinels(Sentinels::new(sentinels, master, server)))
+                one(Source::Sentinels(Sentinels::new(sentinels, master, server).into()))
             }
             Place::Cluster(seeds) => Servers::Cluster(Cluster::open(seeds, deployment.clone(), shutdown)),
         };

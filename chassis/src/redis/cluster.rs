@@ -152,7 +152,7 @@ impl Shared {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let server = self.server(&address);
         let node = nodes.entry(address).or_insert_with(|| Node {
-            keeper: Keeper::start(Source::Fixed(server), &self.deployment, &self.shutdown),
+            keeper: Keeper::start(Source::Fixed(server.into()), &self.deployment, &self.shutdown),
             named: Instant::now(),
         });
         node.named = Instant::now();

@@ -31,8 +31,8 @@ pub(super) struct Keeper {
 
 /// Where the server is.
 pub(super) enum Source {
-    Fixed(ConnectionInfo),
-    Sentinels(Sentinels),
+    Fixed(Box<ConnectionInfo>),
+    Sentinels(Arc<Sentinels>),
 }
 
 pub(super) struct Shared {
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     retired: Notify,
     answered: AtomicBool,
     writers: Writers,
+    /// Those who say whom a write has to reach.
+    pub(super) sentinels: Option<Arc<Sentinels>>,
 }
 
 #[derive(Clone)]
@@ -59,6 +61,10 @@ impl Keeper {
             retired: Notify::new(),
             answered: AtomicBool::new(false),
             writers: Writers::default(),
+            sentinels: match &source {
+                Source::Fixed(_) => None,
+                Source::Sentinels(sentinels) => Some(sentinels.clone()),
+            },
         });
         let stop = CancellationToken::new();
         let task = stop.clone().run_until_cancelled_owned(keep_up(source, shared.clone()));
@@ -124,18 +130,18 @@ impl Shared {
 }
 
 /// Keeps a link up for as long as it is polled.
-async fn keep_up(mut source: Source, shared: Arc<Shared>) {
+async fn keep_up(source: Source, shared: Arc<Shared>) {
     let role = shared.deployment.role;
     let mut pause = RECONNECT_PAUSE.0;
     for serial in 1.. {
-        match connect(&mut source, &shared, serial).await {
+        match connect(&source, &shared, serial).await {
             Ok(link) => {
                 if shared.answered.swap(true, Ordering::Relaxed) {
                     tracing::info!(role, server = %link.server().addr(), "redis is back");
                 }
                 pause = RECONNECT_PAUSE.0;
                 shared.state.send_replace(State::Up(link.clone()));
-                tend(&link, &mut source, &shared).await;
+                tend(&link, &source, &shared).await;
                 metrics::counter!("redis_links_lost_total", "role" => role).increment(1);
             }
             Err(cause) => {
@@ -150,7 +156,7 @@ async fn keep_up(mut source: Source, shared: Arc<Shared>) {
     }
 }
 
-async fn connect(source: &mut Source, shared: &Arc<Shared>, serial: u64) -> Result<Link, RedisAway> {
+async fn connect(source: &Source, shared: &Arc<Shared>, serial: u64) -> Result<Link, RedisAway> {
     match source {
         Source::Fixed(server) => link::connect(server, shared, serial).await,
         Source::Sentinels(sentinels) => {
@@ -162,7 +168,7 @@ async fn connect(source: &mut Source, shared: &Arc<Shared>, serial: u64) -> Resu
 
 /// Asks for the time now and then until the link is retired: keeps the clock true, and notices a server that fell silent
 /// while nobody else asked. Where servers replace each other it also asks whether this one is still the right one.
-async fn tend(link: &Link, source: &mut Source, shared: &Shared) {
+async fn tend(link: &Link, source: &Source, shared: &Shared) {
     let replicated = shared.deployment.replicated;
     let mut tick = tokio::time::interval(if replicated { TERM_INTERVAL } else { CLOCK_INTERVAL });
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

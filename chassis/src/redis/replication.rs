@@ -2,6 +2,10 @@
 //!
 //! Replication is asynchronous: a master that dies takes with it what its replicas did not get. So a write that must not be undone
 //! is followed by a `WAIT` for all replicas, on a connection that carries nothing else meanwhile, for `WAIT` blocks it.
+//!
+//! Nor may another master exist that does not have the write. A Cluster sees to that itself: on the smaller side of a cut it
+//! stops to serve. Sentinels do not. Hence a majority of them is asked who could take the master's place, after the write and before the
+//! `WAIT`: whoever is made master later has confirmed it, and whoever was made master before is missing among those who confirm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +17,14 @@ use tokio::sync::Semaphore;
 
 use super::keeper::Shared;
 use super::link::{self, Link, Request};
+use super::sentinel::Sentinels;
 use super::{CALL_TIMEOUT, RedisAway};
 
 /// How long replicas may take to confirm a write.
 const WAIT_LIMIT: Duration = Duration::from_millis(250);
 const _: () = assert!(WAIT_LIMIT.as_millis() < CALL_TIMEOUT.as_millis());
 /// How long such a write may take as a whole.
-const WRITE_LIMIT: Duration = Duration::from_millis(500);
+const WRITE_LIMIT: Duration = Duration::from_millis(600);
 /// Writes under way at a time, each on a connection of its own.
 const CONNECTIONS: usize = 32;
 /// A lag beyond this leaves an isolated master time to serve while another one is elected.
@@ -138,7 +143,7 @@ impl Writers {
             } else {
                 link.send(operation, request).await?
             };
-            confirm(&link).await?;
+            confirm(&link, shared.sentinels.as_deref()).await?;
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
             Ok(outcome)
         };
@@ -153,10 +158,16 @@ impl Writers {
     }
 }
 
-/// Waits until all replicas have what this connection did, and what it saw.
-async fn confirm(link: &Link) -> Result<(), RedisAway> {
-    let (_, _, replicas): (String, i64, Vec<Value>) = link.query("ROLE", &redis::cmd("ROLE")).await?;
-    let expected = (replicas.len() as u32).max(link.replicas_required());
+/// Waits until all replicas have what this connection did, and what it saw: under Sentinels all that these might make the master,
+/// whomever this server thinks it has. One of them may have been made that just now, and then it is missing here.
+async fn confirm(link: &Link, sentinels: Option<&Sentinels>) -> Result<(), RedisAway> {
+    let replicas = if let Some(sentinels) = sentinels {
+        sentinels.candidates(link.server()).await.ok_or(RedisAway::NoMaster(link.role()))?
+    } else {
+        let (_, _, replicas): (String, i64, Vec<Value>) = link.query("ROLE", &redis::cmd("ROLE")).await?;
+        replicas.len()
+    };
+    let expected = (replicas as u32).max(link.replicas_required());
     if expected == 0 {
         return Ok(());
     }

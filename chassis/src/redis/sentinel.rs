@@ -1,5 +1,6 @@
-//! Asks Sentinels where the master is.
+//! Asks Sentinels where the master is, and which replicas could take its place.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -21,57 +22,107 @@ pub(super) struct Sentinels {
 
 struct Sentinel {
     place: ConnectionInfo,
-    connection: Option<MultiplexedConnection>,
+    connection: Mutex<Option<MultiplexedConnection>>,
 }
 
-/// What one Sentinel says: where the master is, and since which failover.
+/// The master's address, what is known about it, and about each of its replicas.
+type Answer = (Option<(String, u16)>, Vec<Value>, Vec<Vec<Value>>);
+
+/// What one Sentinel says.
 struct Opinion {
+    /// The number of the last failover that it knows of.
     epoch: u64,
-    host: String,
-    port: u16,
+    /// How many Sentinels there are, it says.
+    sentinels: usize,
+    master: (String, u16),
+    /// Replicas that it would make the master.
+    candidates: usize,
 }
 
 impl Sentinels {
     pub fn new(sentinels: Vec<ConnectionInfo>, master: String, server: ConnectionInfo) -> Self {
-        let each = sentinels.into_iter().map(|place| Sentinel { place, connection: None }).collect();
+        let each =
+            sentinels.into_iter().map(|place| Sentinel { place, connection: Mutex::default() }).collect();
         Self { each, master, server }
     }
 
     /// How to reach the master. All Sentinels are asked, and the one that knows of the latest failover is believed: one that is cut
     /// off together with an old master would name that for ever.
-    pub async fn master(&mut self) -> Option<ConnectionInfo> {
-        let name = &self.master;
-        let opinions = join_all(self.each.iter_mut().map(|sentinel| sentinel.ask(name))).await;
-        let latest = opinions.into_iter().flatten().max_by_key(|opinion| opinion.epoch)?;
-        Some(at(&self.server, &latest.host, latest.port))
+    pub async fn master(&self) -> Option<ConnectionInfo> {
+        let opinions = self.opinions().await;
+        let latest = opinions.into_iter().max_by_key(|opinion| opinion.epoch)?;
+        let (host, port) = latest.master;
+        Some(at(&self.server, &host, port))
+    }
+
+    /// How many replicas could take the place of `server`: those that any Sentinel thinks are up. `None` unless a majority answers,
+    /// and all who do that `server` is the master: else it may have been replaced already.
+    pub async fn candidates(&self, server: &ConnectionInfo) -> Option<usize> {
+        let opinions = self.opinions().await;
+        let there_are = opinions.iter().map(|opinion| opinion.sentinels).max()?.max(self.each.len());
+        let is_master = |opinion: &Opinion| {
+            let (host, port) = &opinion.master;
+            at(&self.server, host, *port).addr() == server.addr()
+        };
+        let agreed = opinions.len() * 2 > there_are && opinions.iter().all(is_master);
+        let most = opinions.iter().map(|opinion| opinion.candidates).max();
+        most.filter(|_| agreed)
+    }
+
+    async fn opinions(&self) -> Vec<Opinion> {
+        let asked = self.each.iter().map(|sentinel| sentinel.ask(&self.master));
+        join_all(asked).await.into_iter().flatten().collect()
     }
 }
 
 impl Sentinel {
-    async fn ask(&mut self, master: &str) -> Option<Opinion> {
+    async fn ask(&self, master: &str) -> Option<Opinion> {
         if let Ok(Ok(opinion)) = tokio::time::timeout(ANSWER_TIMEOUT, self.try_ask(master)).await {
             return opinion;
         }
-        self.connection = None;
+        self.keep(None);
         None
     }
 
-    async fn try_ask(&mut self, master: &str) -> RedisResult<Option<Opinion>> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty => empty.insert(link::dial(&self.place).await?),
+    async fn try_ask(&self, master: &str) -> RedisResult<Option<Opinion>> {
+        let known = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut connection = if let Some(connection) = known {
+            connection
+        } else {
+            let connection = link::dial(&self.place).await?;
+            self.keep(Some(connection.clone()));
+            connection
         };
         let mut ask = redis::pipe();
-        // It names the new master as soon as that is one, while the other answer waits until all replicas follow.
+        // It names the new master as soon as that is one, while the second answer waits until all replicas follow.
         ask.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         ask.cmd("SENTINEL").arg("MASTER").arg(master);
-        let (address, about): (Option<(String, u16)>, Vec<Value>) = ask.query_async(connection).await?;
-        let epoch = about.chunks(2).find_map(|field| match field {
-            [Value::BulkString(name), Value::BulkString(value)] if name == b"config-epoch" => {
-                std::str::from_utf8(value).ok()?.parse().ok()
-            }
-            _ => None,
-        });
-        Ok(address.map(|(host, port)| Opinion { epoch: epoch.unwrap_or_default(), host, port }))
+        ask.cmd("SENTINEL").arg("REPLICAS").arg(master);
+        let (address, about, replicas): Answer = ask.query_async(&mut connection).await?;
+        let number = |name| field(&about, name).and_then(|value| value.parse::<u64>().ok());
+        let is_up = |replica: &&Vec<Value>| {
+            let flags = field(replica, "flags").unwrap_or_default();
+            !flags.split(',').any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"))
+        };
+        Ok(address.map(|master| Opinion {
+            epoch: number("config-epoch").unwrap_or_default(),
+            sentinels: number("num-other-sentinels").map_or(1, |others| others as usize + 1),
+            master,
+            candidates: replicas.iter().filter(is_up).count(),
+        }))
     }
+
+    fn keep(&self, connection: Option<MultiplexedConnection>) {
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+}
+
+/// A field of an answer in which names and values alternate.
+fn field<'a>(answer: &'a [Value], name: &str) -> Option<&'a str> {
+    answer.chunks(2).find_map(|field| match field {
+        [Value::BulkString(it), Value::BulkString(value)] if it == name.as_bytes() => {
+            std::str::from_utf8(value).ok()
+        }
+        _ => None,
+    })
 }
