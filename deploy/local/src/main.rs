@@ -15,7 +15,7 @@ enum Cli {
     /// Make sure that PostgreSQL and Redis are installed.
     Install,
     /// Run a command beside temporary PostgreSQL and Redis servers, told by TEST_POSTGRES_URL,
-    /// TEST_STATE_REDIS_URL and TEST_CACHE_REDIS_URL.
+    /// TEST_STATE_REDIS_URL, TEST_CACHE_REDIS_URL and TEST_CLUSTER_REDIS_URL.
     WithServers(local::with_servers::Args),
     /// Write the query files that let the services compile without a database, or check them.
     SqlxData(local::sqlx_data::Args),

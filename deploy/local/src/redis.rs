@@ -1,18 +1,26 @@
-//! A private Redis server in one of its two roles: the truth about sessions, or a cache. Knows no key.
+//! A private Redis server in one of its two roles: the truth about sessions, or a cache; alone, or several of them as a Cluster or
+//! under Sentinels. Knows no key.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use crate::output::Output;
 use crate::process::{Program, Signal};
-use crate::server::{Running, Server};
+use crate::server::{POLL, Running, Server};
 use crate::sockets;
+
+mod cluster;
+mod sentinel;
+
+pub use cluster::Cluster;
+pub use sentinel::{Sentinel, Watched};
 
 /// The oldest major version the services' scripts are written for.
 const OLDEST: u32 = 7;
@@ -26,6 +34,9 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a temporary server may take until it is ready.
 const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a set of servers may take until all of them know each other.
+const SET_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running Redis server.
 pub type Redis = Running<Instance>;
@@ -44,6 +55,8 @@ pub struct Instance {
     role: Role,
     folder: PathBuf,
     port: u16,
+    /// Settings besides those of the role.
+    settings: Vec<String>,
     output: Output,
 }
 
@@ -59,7 +72,23 @@ impl Instance {
     pub fn open(role: Role, folder: &Path, port: u16, output: Output) -> anyhow::Result<Self> {
         let program = find().with_context(|| format!("redis-server {OLDEST} or newer was not found"))?;
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self { program, role, folder: folder.to_owned(), port, output })
+        Ok(Self { program, role, folder: folder.to_owned(), port, settings: Vec::new(), output })
+    }
+
+    /// Adds a setting, as in a configuration file; what is set later wins.
+    #[must_use]
+    pub fn set(mut self, name: &str, values: &[&str]) -> Self {
+        self.settings.push(format!("--{name}"));
+        self.settings.extend(values.iter().map(|value| (*value).to_owned()));
+        self
+    }
+
+    /// The member of a set that goes on when one of them is lost: writes only while a replica follows closely.
+    fn replicated(self) -> Self {
+        self.set("min-replicas-to-write", &["1"])
+            .set("min-replicas-max-lag", &["1"])
+            .set("repl-diskless-sync-delay", &["0"])
+            .set("repl-timeout", &["10"])
     }
 
     pub fn port(&self) -> u16 {
@@ -72,13 +101,20 @@ impl Instance {
 
     /// The answer to `INFO`, or `None` when nobody answers in time.
     fn info(&self) -> Option<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).ok()?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
-        stream.write_all(b"INFO\r\nQUIT\r\n").ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        Some(String::from_utf8_lossy(&answer).into_owned())
+        ask(self.port, "INFO")
+    }
+
+    /// The answer to a command, as it comes over the wire.
+    fn told(&self, command: &str) -> anyhow::Result<String> {
+        let answer = ask(self.port, command).with_context(|| format!("no answer to {command}"))?;
+        anyhow::ensure!(!answer.starts_with('-'), "{command}: {}", answer.trim());
+        Ok(answer)
+    }
+
+    /// Whether the answer to a command has all of these lines.
+    fn says(&self, command: &str, lines: &[&str]) -> bool {
+        let answer = ask(self.port, command).unwrap_or_default();
+        lines.iter().all(|line| answer.lines().any(|it| it == *line))
     }
 }
 
@@ -114,6 +150,7 @@ impl Server for Instance {
                 &["--appendonly", "no", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"]
             }
         });
+        command.args(&self.settings);
         Ok(Program::new(command, self.output.clone()).death_signal(Signal::Terminate))
     }
 
@@ -123,6 +160,27 @@ impl Server for Instance {
         let says = |line: &str| info.lines().any(|it| it == line);
         says(&format!("process_id:{pid}")) && says("loading:0")
     }
+}
+
+/// Sends an inline command and returns what comes back; `None` when it does not come in time.
+fn ask(port: u16, command: &str) -> Option<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT).ok()?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Waits until something is true of a set of servers.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SET_LIMIT;
+    while !condition() {
+        anyhow::ensure!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// A Redis server program that is new enough, on PATH or where Homebrew puts it.
