@@ -235,3 +235,9 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests;
+
+/// The same tests, on a Redis Cluster.
+#[cfg(test)]
+#[expect(clippy::duplicate_mod, reason = "all that works on one server works there")]
+#[path = "sessions/tests.rs"]
+mod tests_on_a_cluster;

@@ -1,4 +1,4 @@
-//! The session store on a real Redis.
+//! The session store on a real Redis, and on a real Redis Cluster.
 
 use chassis::redis::RedisUrl;
 
@@ -23,7 +23,9 @@ fn store(lifetimes: Lifetimes, limit: u32) -> Store {
 
 #[expect(clippy::disallowed_methods, reason = "the test runner says where its servers are")]
 fn test_redis_url() -> RedisUrl {
-    let url = std::env::var("TEST_STATE_REDIS_URL").expect("run through `make test`, which starts a Redis");
+    let on_a_cluster = module_path!().ends_with("tests_on_a_cluster");
+    let name = if on_a_cluster { "TEST_CLUSTER_REDIS_URL" } else { "TEST_STATE_REDIS_URL" };
+    let url = std::env::var(name).expect("run through `make test`, which starts a Redis");
     url.parse().unwrap()
 }
 
