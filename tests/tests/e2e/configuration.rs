@@ -27,7 +27,11 @@ const OF_GATEWAY: [Wrong; 9] = [
         &["", "nowhere", "127.0.0.1:0:0", "http://127.0.0.1:1", "dns:///name"],
     ),
     ("--profile-endpoints", "PROFILE_ENDPOINTS", &["nowhere"]),
-    ("--cache-redis-url", "CACHE_REDIS_URL", &["http://127.0.0.1", "127.0.0.1:6379"]),
+    (
+        "--cache-redis-url",
+        "CACHE_REDIS_URL",
+        &["http://127.0.0.1", "127.0.0.1:6379", "redis+cluster://a:1,,b:2"],
+    ),
     ("--trusted-proxies", "TRUSTED_PROXIES", &["10.0.0.0/33", "example.com"]),
     ("--cors-origins", "CORS_ORIGINS", &["*", "app.example.com", "https://app.example.com/path"]),
     ("--rate-limits", "RATE_LIMITS", &["sometimes"]),
@@ -38,7 +42,7 @@ const OF_GATEWAY: [Wrong; 9] = [
 
 const OF_AUTH: [Wrong; 7] = [
     ("--database-url", "DATABASE_URL", &["mysql://127.0.0.1/auth", "nowhere"]),
-    ("--state-redis-url", "STATE_REDIS_URL", &["http://127.0.0.1"]),
+    ("--state-redis-url", "STATE_REDIS_URL", &["http://127.0.0.1", "redis+sentinel://127.0.0.1:26379"]),
     ("--hash-threads", "HASH_THREADS", &["0", "1000"]),
     ("--hash-queue", "HASH_QUEUE", &["0"]),
     ("--password-min-length", "PASSWORD_MIN_LENGTH", &["7", "257"]),

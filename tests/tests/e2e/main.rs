@@ -29,4 +29,5 @@ mod revocations;
 mod router;
 mod secrecy;
 mod timing;
+mod topologies;
 mod tracing;
