@@ -35,7 +35,9 @@ pub struct Args {
     /// Connections to the database at most.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
-    /// Redis for both roles, where they are not given one of their own.
+    /// Redis for both roles, where they are not given one of their own: redis://user:password@host:port/db,
+    /// redis+sentinel://user:password@host:port,host:port/master-name/db?sentinel_password=... or
+    /// redis+cluster://user:password@host:port,host:port; rediss for TLS.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: RedisUrl,
     /// Redis of the sessions: never evicts, keeps an append-only file. Default: --redis-url.

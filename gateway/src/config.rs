@@ -25,7 +25,9 @@ pub struct Args {
     /// Replicas of profile-svc, likewise.
     #[arg(long, env = "PROFILE_ENDPOINTS", default_value = "127.0.0.1:50151")]
     pub profile_endpoints: Endpoints,
-    /// Redis that stands in for those that are not named apart.
+    /// Redis that stands in for those that are not named apart: redis://user:password@host:port/db,
+    /// redis+sentinel://user:password@host:port,host:port/master-name/db?sentinel_password=... or
+    /// redis+cluster://user:password@host:port,host:port; rediss for TLS.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:16380", hide_env_values = true)]
     pub redis_url: RedisUrl,
     /// Redis for the rate limits, which may forget; `--redis-url` when it is not set.

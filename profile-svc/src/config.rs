@@ -34,13 +34,15 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub database_connections: u32,
-    /// Redis for every role that is not given one of its own.
+    /// Redis for every role that is not given one of its own: redis://user:password@host:port/db,
+    /// redis+sentinel://user:password@host:port,host:port/master-name/db?sentinel_password=... or
+    /// redis+cluster://user:password@host:port,host:port; rediss for TLS.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: RedisUrl,
     /// Redis of the events of other services: never evicts, keeps an append-only file. Default: --redis-url.
     #[arg(long, env = "STATE_REDIS_URL", hide_env_values = true)]
     pub state_redis_url: Option<RedisUrl>,
-    /// Redis of the cache: evicts, keeps nothing, is not replicated. Default: --redis-url.
+    /// Redis of the cache: evicts, keeps nothing. Default: --redis-url.
     #[arg(long, env = "CACHE_REDIS_URL", hide_env_values = true)]
     pub cache_redis_url: Option<RedisUrl>,
     /// Seconds that a profile stays in the cache, give or take a tenth. A change replaces it at once.
