@@ -12,6 +12,7 @@ pub mod curl_session;
 pub mod database;
 pub mod garbage;
 pub mod grpc;
+pub mod guards;
 pub mod keyspace;
 pub mod load;
 pub mod mail;
