@@ -28,9 +28,10 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if missed_by_nothing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The project's files in a folder of their own, with build results that stay for the next run.
+/// The project's files in a folder of their own.
 struct Copy {
     folder: tempfile::TempDir,
+    /// Where the project's own results are: what it depends on is built there already.
     target: PathBuf,
 }
 
@@ -47,7 +48,9 @@ impl Copy {
                 std::fs::copy(&from, &to).with_context(|| format!("cannot copy {file}"))?;
             }
         }
-        Ok(Self { folder, target: project.join("target/guards") })
+        // This program lies in `<target>/debug`.
+        let target = std::env::current_exe()?.ancestors().nth(2).context("cargo built this")?.to_owned();
+        Ok(Self { folder, target })
     }
 
     /// Runs the guard's test without the guard, and puts it back.
