@@ -9,7 +9,7 @@
 //! given up before that, the second pass removes what stayed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis::postgres::Postgres;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::error::AuthError;
 use crate::session_clients::SessionClients;
-use crate::sessions::Sessions;
+use crate::sessions::{self, Sessions};
 use crate::token::SessionId;
 
 /// How often a replica looks for orders that others left behind, give or take a half.
@@ -58,11 +58,17 @@ impl Revocations {
     /// # Errors
     /// Redis does not answer: the order stays. That it cannot be struck off is no error, for it can be carried out again.
     pub async fn carry_out(&self, order: Revocation) -> Result<(), AuthError> {
+        self.carry_out_after(order, Duration::ZERO).await
+    }
+
+    async fn carry_out_after(&self, order: Revocation, waited: Duration) -> Result<(), AuthError> {
+        let began = Instant::now();
         let Revocation { user_id, generation, kept } = order;
         if let Err(away) = self.sessions.end_all(user_id, kept, Some(generation)).await {
             self.left_behind.notify_one();
             return Err(away.into());
         }
+        sessions::record_lag("order", waited + began.elapsed());
         let settling = self.settling.as_secs_f64();
         let struck_off = self.postgres.run("revocations.strike_off", async |connection| {
             // Two replicas that do the same pass count it once: it is due for the first of them.
@@ -92,20 +98,22 @@ impl Revocations {
         self.left_behind.notify_one();
     }
 
-    async fn pending(&self) -> Result<Vec<Revocation>, AuthError> {
+    /// What is due, and for how long it has been.
+    async fn pending(&self) -> Result<Vec<(Revocation, Duration)>, AuthError> {
         let rows = self.postgres.run("revocations.pending", async |connection| {
             sqlx::query!(
-                "SELECT user_id, generation, kept_session_id FROM session_revocations
-                 WHERE due_at <= now() ORDER BY due_at LIMIT $1",
+                r#"SELECT user_id, generation, kept_session_id,
+                     extract(epoch FROM clock_timestamp() - due_at)::float8 AS "waited!"
+                 FROM session_revocations WHERE due_at <= now() ORDER BY due_at LIMIT $1"#,
                 BATCH
             )
             .fetch_all(connection)
             .await
         });
-        let orders = rows.await?.into_iter().map(|row| Revocation {
-            user_id: row.user_id,
-            generation: row.generation,
-            kept: row.kept_session_id.and_then(|id| Some(SessionId(id.try_into().ok()?))),
+        let orders = rows.await?.into_iter().map(|row| {
+            let kept = row.kept_session_id.and_then(|id| Some(SessionId(id.try_into().ok()?)));
+            let waited = Duration::try_from_secs_f64(row.waited).unwrap_or_default();
+            (Revocation { user_id: row.user_id, generation: row.generation, kept }, waited)
         });
         Ok(orders.collect())
     }
@@ -123,8 +131,8 @@ impl Revocations {
     }
 
     async fn sweep_once(&self) -> Result<(), AuthError> {
-        for order in self.pending().await? {
-            self.carry_out(order).await?;
+        for (order, waited) in self.pending().await? {
+            self.carry_out_after(order, waited).await?;
         }
         Ok(())
     }

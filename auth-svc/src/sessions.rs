@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis::redis::{Redis, RedisAway, Script};
 use chassis::shutdown::Shutdown;
@@ -161,7 +161,9 @@ impl Sessions {
         let mut end = self.scripts.end.key(layout::key(user_id));
         end.arg(&id.0).arg(proof);
         end.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
+        let began = Instant::now();
         let ended: i64 = self.redis.invoke_replicated("session.end", &end).await?;
+        record_lag("request", began.elapsed());
         Ok(ended == 1)
     }
 
@@ -177,7 +179,12 @@ impl Sessions {
         let mut end_all = self.scripts.end_all.key(layout::key(user_id));
         end_all.arg(kept.as_ref().map_or(&[][..], |id| &id.0)).arg(generation.unwrap_or(0));
         end_all.arg(millis(self.lifetimes.idle)).arg(millis(self.lifetimes.absolute));
-        self.redis.invoke_replicated("session.end_all", &end_all).await
+        let began = Instant::now();
+        let ended = self.redis.invoke_replicated("session.end_all", &end_all).await?;
+        if generation.is_none() {
+            record_lag("request", began.elapsed());
+        }
+        Ok(ended)
     }
 
     /// The valid sessions of a user, the newest first.
@@ -227,6 +234,11 @@ impl Sessions {
         let renewed: i64 = self.redis.invoke("session.renew", &renew).await?;
         Ok(renewed == 1)
     }
+}
+
+/// Notes how long an ending took from its request, or from its order in Postgres, until no replica accepted the sessions any more.
+pub fn record_lag(by: &'static str, lag: Duration) {
+    metrics::histogram!("session_revocation_lag_seconds", "by" => by).record(lag);
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -126,6 +126,7 @@ impl Queue {
     /// Looks up who is meant by some of the requests, queues a mail for each and tells the audit trail; tells whether there may be more.
     pub async fn look_up(&self) -> Result<bool, AuthError> {
         let looked_at = self.postgres.run("mail_requests.look_up", async |connection| {
+            // All users are locked before the head of the audit trail is, as a deletion does it: sorting takes them all first.
             sqlx::query!(
                 r#"WITH taken AS (
                      DELETE FROM mail_requests WHERE id IN (
@@ -135,15 +136,17 @@ impl Queue {
                      SELECT meant.id, taken.address, taken.user_agent FROM taken CROSS JOIN LATERAL (
                          SELECT id FROM users
                          WHERE email IS NOT NULL AND (username_key = taken.username_key OR lower(email) = lower(taken.email))
-                         ORDER BY email_verified DESC, created_at LIMIT $2
+                         ORDER BY email_verified DESC, created_at LIMIT $2 FOR KEY SHARE
                      ) AS meant
                  ), queued AS (
                      INSERT INTO mails (user_id, purpose)
                      SELECT id, $3 FROM (SELECT DISTINCT id FROM meant) AS users ORDER BY id
                      ON CONFLICT (user_id, purpose) DO UPDATE SET requested_at = now() RETURNING user_id
                  ), told AS MATERIALIZED (
-                     SELECT audit_append($4, meant.id, NULL, meant.address, meant.user_agent)
-                     FROM queued JOIN meant ON meant.id = queued.user_id
+                     SELECT audit_append($4, id, NULL, address, user_agent) FROM (
+                         SELECT meant.id, meant.address, meant.user_agent
+                         FROM queued JOIN meant ON meant.id = queued.user_id ORDER BY meant.id
+                     ) AS all_meant
                  )
                  SELECT count(*) AS "looked_at!", (SELECT count(*) FROM told) AS told FROM taken"#,
                 BATCH,

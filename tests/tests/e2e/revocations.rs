@@ -30,6 +30,7 @@ enum Way {
     AllOthers,
     All,
     PasswordChange,
+    Deletion,
 }
 
 impl Way {
@@ -40,7 +41,8 @@ impl Way {
             35..70 => Self::OneOther,
             70..84 => Self::AllOthers,
             84..97 => Self::All,
-            _ => Self::PasswordChange,
+            97..99 => Self::PasswordChange,
+            _ => Self::Deletion,
         }
     }
 
@@ -51,7 +53,7 @@ impl Way {
             Self::Logout => vec![asking],
             Self::OneOther => vec![(asking + 1) % SESSIONS],
             Self::AllOthers | Self::PasswordChange => others.collect(),
-            Self::All => (0..SESSIONS).collect(),
+            Self::All | Self::Deletion => (0..SESSIONS).collect(),
         }
     }
 
@@ -71,6 +73,11 @@ impl Way {
                 let body = json!({"currentPassword": ada.password, "newPassword": ada.password});
                 let change = async || call(Method::PUT, "/v1/password").json(&body).await.unless_full();
                 wait::until("the hash pool has room", change).await
+            }
+            Self::Deletion => {
+                let body = json!({"password": ada.password});
+                let deletion = async || call(Method::DELETE, "/v1/me").json(&body).await.unless_full();
+                wait::until("the hash pool has room", deletion).await
             }
         };
         answer.status
@@ -119,23 +126,29 @@ impl Run {
         }
     }
 
-    /// Sessions that are due for renewal.
-    async fn plant_sessions(&self, ada: &Person) -> Vec<Planted> {
-        let (user_id, generation) = {
+    /// Sessions that are due for renewal; `None` when the user is gone.
+    async fn plant_sessions(&self, ada: &Person) -> Option<Vec<Planted>> {
+        let user = {
             let mut database = self.auth_database.lock().await;
             sqlx::query_as::<_, (Uuid, i32)>("SELECT id, session_generation FROM users WHERE username = $1")
                 .bind(&ada.username)
-                .fetch_one(&mut *database)
+                .fetch_optional(&mut *database)
                 .await
-                .expect("the user is there")
+                .expect("the database answers")
         };
+        let (user_id, generation) = user?;
         let planted = sessions::plant(&mut self.state.clone(), user_id, generation, SESSIONS, 10_000).await;
-        planted.expect("the session store takes sessions")
+        Some(planted.expect("the session store takes sessions"))
     }
 
     /// Ends sessions of a user in some ways at once while all of them are used and a login may be under way, and checks who is left.
-    async fn episode(&self, ada: &Person, endings: &[(Way, usize)], with_login: bool) {
-        let mut sessions = self.plant_sessions(ada).await;
+    async fn episode(
+        &self,
+        ada: &Person,
+        mut sessions: Vec<Planted>,
+        endings: &[(Way, usize)],
+        with_login: bool,
+    ) {
         let over = RefCell::new(BTreeSet::new());
         let done = Cell::new(0);
 
@@ -225,12 +238,16 @@ async fn of_ten_thousand_endings_of_every_kind_none_is_undone_by_what_is_in_flig
     let stack = stack.env(Part::Auth, "SESSION_IDLE_SECONDS", "60").start();
     let run = Run::of(&stack).await;
     let lives = (0..PEOPLE).map(async |_| {
-        let ada = Person::registered(run.any_api()).await;
+        let mut ada = Person::registered(run.any_api()).await;
         while run.endings() < ENDINGS {
+            let Some(sessions) = run.plant_sessions(&ada).await else {
+                ada = Person::registered(run.any_api()).await;
+                continue;
+            };
             // One, or some that overlap.
             let count = [1, 1, 2, 2, 3][fastrand::usize(..5)];
             let endings: Vec<_> = (0..count).map(|_| (Way::any(), fastrand::usize(..SESSIONS))).collect();
-            run.episode(&ada, &endings, fastrand::u8(..20) == 0).await;
+            run.episode(&ada, sessions, &endings, fastrand::u8(..20) == 0).await;
         }
     });
     join_all(lives).await;
@@ -258,7 +275,7 @@ async fn without_the_key_of_a_users_sessions_nobody_survives_the_end_of_all() {
     let apis = stack.apis();
     let run = Run::of(&stack).await;
     let ada = Person::registered(&apis[0]).await;
-    let lost = run.plant_sessions(&ada).await;
+    let lost = run.plant_sessions(&ada).await.expect("the user is there");
     let key = format!("s:{{{}}}", ada.sign_in(&apis[0]).await.id);
     redis::cmd("DEL").arg(&key).query_async::<()>(&mut run.state.clone()).await.expect("it answers");
     let ended = ada.sign_in(&apis[1]).await;
@@ -269,7 +286,7 @@ async fn without_the_key_of_a_users_sessions_nobody_survives_the_end_of_all() {
         }
     }
     // What is half lost opens nothing either: without the generation no session counts.
-    let half_lost = run.plant_sessions(&ada).await;
+    let half_lost = run.plant_sessions(&ada).await.expect("the user is there");
     redis::cmd("HDEL")
         .arg(&key)
         .arg("g")
