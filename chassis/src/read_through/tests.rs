@@ -45,10 +45,14 @@ fn replica_on(url: &RedisUrl, shutdown: &Shutdown, namespace: &str) -> Replica {
     ReadThrough::new(Redis::open(url, "test", shutdown), settings, shutdown)
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told their servers in the environment")]
 fn url() -> RedisUrl {
-    let url = std::env::var("TEST_CACHE_REDIS_URL");
-    url.expect("TEST_CACHE_REDIS_URL has to name a Redis for tests").parse().unwrap()
+    url_in("TEST_CACHE_REDIS_URL")
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told their servers in the environment")]
+fn url_in(variable: &str) -> RedisUrl {
+    let url = std::env::var(variable);
+    url.unwrap_or_else(|_| panic!("{variable} has to name a Redis for tests")).parse().unwrap()
 }
 
 /// Keeps the keys of concurrent tests apart.

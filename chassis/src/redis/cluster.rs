@@ -18,6 +18,8 @@ use super::{CALL_TIMEOUT, LINK_WAIT, RedisAway};
 use crate::shutdown::Shutdown;
 
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use slots::{Address, Range};
 

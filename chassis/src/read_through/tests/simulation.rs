@@ -137,6 +137,15 @@ async fn no_read_is_older_than_a_write_acknowledged_before_it() {
     assert_eq!(stale_reads(replica, 20_000).await, 0);
 }
 
+/// A master there has a replica and refuses to go on without it, so that reads are scripts.
+#[tokio::test]
+async fn nor_is_it_on_a_cluster() {
+    let on_a_cluster = |shutdown: &Shutdown, namespace: &str| {
+        replica_on(&url_in("TEST_CLUSTER_REDIS_URL"), shutdown, namespace)
+    };
+    assert_eq!(stale_reads(on_a_cluster, 10_000).await, 0);
+}
+
 #[tokio::test]
 async fn filling_without_a_lease_is_found_out() {
     assert!(is_found_out(without_the_lease).await);
