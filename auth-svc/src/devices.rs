@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis::postgres::Postgres;
 use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::AuthError;
@@ -63,6 +64,16 @@ impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// What is known of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "it consists of times, which are named like all others")]
+pub struct Device {
+    pub created_at: OffsetDateTime,
+    /// When it was last shown.
+    pub seen_at: Option<OffsetDateTime>,
+    pub expires_at: OffsetDateTime,
 }
 
 /// The store of devices.
@@ -151,6 +162,21 @@ impl Devices {
         });
         inserted.await?;
         Ok(())
+    }
+
+    /// The devices of a user, the newest first.
+    pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Device>, AuthError> {
+        let devices = self.postgres.run("devices.of_user", async |connection| {
+            sqlx::query_as!(
+                Device,
+                "SELECT created_at, seen_at, expires_at FROM known_devices WHERE user_id = $1
+                 ORDER BY created_at DESC",
+                user_id
+            )
+            .fetch_all(connection)
+            .await
+        });
+        Ok(devices.await?)
     }
 
     /// Forgets devices that were not seen for too long.

@@ -10,11 +10,11 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::service::{AuthService, KnownAs, Login, Named, Registered};
 
 mod convert;
+mod export;
 mod frames;
 
-use convert::{
-    decode_client, encode_activity, encode_client, encode_device, encode_session, encode_user, failed,
-};
+use convert::{decode_client, encode_activity, encode_device, encode_session, encode_user, failed};
+use export::{encode_export, encode_listed};
 use frames::ValidateSessionFrames;
 
 /// The RPCs over the use cases.
@@ -124,10 +124,7 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let sessions = self.service.list_sessions(&request.into_inner().user_id).await.map_err(failed)?;
-        let listed = sessions.into_iter().map(|(session, client)| pb::ListedSession {
-            session: Some(encode_session(&session)),
-            client: client.map(encode_client),
-        });
+        let listed = sessions.into_iter().map(encode_listed);
         Ok(Response::new(pb::ListSessionsResponse { sessions: listed.collect() }))
     }
 
@@ -217,6 +214,15 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
             next: page.next.unwrap_or_default(),
             activity: page.activity.into_iter().map(encode_activity).collect(),
         }))
+    }
+
+    async fn export_user(
+        &self,
+        request: Request<pb::ExportUserRequest>,
+    ) -> Result<Response<pb::ExportUserResponse>, Status> {
+        let pb::ExportUserRequest { user_id, client } = request.into_inner();
+        let export = self.service.export_user(&user_id, &decode_client(client)).await.map_err(failed)?;
+        Ok(Response::new(encode_export(export)))
     }
 
     async fn delete_user(

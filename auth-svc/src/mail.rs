@@ -16,7 +16,7 @@ mod worker;
 pub use letter::{LinkTemplate, Links};
 pub use queue::{Account, MailRequest, Queue};
 pub use token::MailToken;
-pub use tokens::Tokens;
+pub use tokens::{Sent, Tokens};
 pub use transport::Transport;
 pub use url::MailUrl;
 pub use worker::{Worker, clean};

@@ -23,10 +23,12 @@ use crate::users::{Credentials, NewUser, User, Users};
 
 mod by_mail;
 mod deletion;
+mod export;
 mod known_clients;
 mod registration_once;
 
 pub use by_mail::Named;
+pub use export::Export;
 pub use known_clients::KnownAs;
 pub use registration_once::Registered;
 

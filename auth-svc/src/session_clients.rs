@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chassis::postgres::Postgres;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::audit::Event;
@@ -30,6 +31,17 @@ impl Client {
             user_agent: clean(user_agent, USER_AGENT_MAX_CHARS),
         }
     }
+}
+
+/// Told of one user at most. The audit trail has all of them.
+const SIGN_INS: i64 = 5000;
+
+/// That a session was opened, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    pub session: SessionId,
+    pub at: OffsetDateTime,
+    pub client: Client,
 }
 
 /// The store of sessions' clients.
@@ -92,6 +104,26 @@ impl SessionClients {
             Some((id, Client { address: row.address, user_agent: row.user_agent }))
         });
         Ok(clients.collect())
+    }
+
+    /// What is remembered of a user's sessions, valid or not, the newest first.
+    pub async fn sign_ins(&self, user_id: Uuid) -> Result<Vec<SignIn>, AuthError> {
+        let rows = self.postgres.run("session_clients.sign_ins", async |connection| {
+            sqlx::query!(
+                "SELECT session_id, address, user_agent, opened_at FROM session_clients
+                 WHERE user_id = $1 ORDER BY opened_at DESC LIMIT $2",
+                user_id,
+                SIGN_INS
+            )
+            .fetch_all(connection)
+            .await
+        });
+        let sign_ins = rows.await?.into_iter().filter_map(|row| {
+            let session = SessionId(row.session_id.try_into().ok()?);
+            let client = Client { address: row.address, user_agent: row.user_agent };
+            Some(SignIn { session, at: row.opened_at, client })
+        });
+        Ok(sign_ins.collect())
     }
 
     /// Forgets the clients of sessions that were opened longer ago than any session lives.

@@ -8,10 +8,11 @@ use chassis::upstream::{Endpoints, Settings, Upstream};
 use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
     ChangePasswordRequest, Client, ConfirmEmailVerificationRequest, ConfirmPasswordResetRequest,
-    DeleteUserRequest, EndSessionRequest, EndSessionsRequest, GetUserRequest, ListActivityRequest,
-    ListActivityResponse, ListSessionsRequest, ListedSession, LoginRequest, LoginResponse, LogoutRequest,
-    RecognizeClientRequest, RegisterRequest, RequestEmailVerificationRequest, RequestPasswordResetRequest,
-    Session, User, ValidateSessionRequest, ValidateSessionResponse, get_user_request,
+    DeleteUserRequest, EndSessionRequest, EndSessionsRequest, ExportUserRequest, ExportUserResponse,
+    GetUserRequest, ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListedSession,
+    LoginRequest, LoginResponse, LogoutRequest, RecognizeClientRequest, RegisterRequest,
+    RequestEmailVerificationRequest, RequestPasswordResetRequest, Session, User, ValidateSessionRequest,
+    ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
 use tonic::Request;
@@ -177,6 +178,11 @@ impl Auth {
     /// What happened to a user's account, the newest first.
     pub async fn activity(&self, request: ListActivityRequest) -> Result<ListActivityResponse, Problem> {
         Ok(self.client.clone().list_activity(self.read(request)).await?.into_inner())
+    }
+
+    /// All that auth-svc holds about a user, but for the activity.
+    pub async fn export(&self, request: ExportUserRequest) -> Result<ExportUserResponse, Problem> {
+        Ok(self.client.clone().export_user(self.read(request)).await?.into_inner())
     }
 
     /// # Errors

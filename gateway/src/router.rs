@@ -17,8 +17,8 @@ use crate::middleware::Middleware;
 use crate::openapi::Document;
 use crate::problem::Problem;
 use crate::routes::{
-    activity, deletion, docs, email_verification, health, login, logout, me, password, password_reset,
-    profile, public_profile, register, sessions,
+    activity, deletion, docs, email_verification, export, health, login, logout, me, password,
+    password_reset, profile, public_profile, register, sessions,
 };
 
 /// The whole interface.
@@ -35,6 +35,7 @@ pub fn router(app: App) -> Router {
     let password_reset_confirmed = routes!(password_reset::confirm);
     let email_confirmed = routes!(email_verification::confirm);
 
+    let export = behind(Gate::SignedIn, routes!(export::export));
     let activity = behind(Gate::SignedIn, routes!(activity::list));
     let me = behind(Gate::SignedIn, routes!(me::me, deletion::delete));
     let profile = behind(Gate::SignedIn, routes!(profile::read, profile::change));
@@ -60,6 +61,7 @@ pub fn router(app: App) -> Router {
         .routes(logout)
         .routes(me)
         .routes(activity)
+        .routes(export)
         .routes(profile)
         .routes(all_sessions)
         .routes(one_session)

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod deletion;
 pub mod docs;
 pub mod email_verification;
+pub mod export;
 pub mod health;
 pub mod login;
 pub mod logout;

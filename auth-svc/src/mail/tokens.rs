@@ -1,6 +1,7 @@
 //! Tokens that came back, in Postgres. A token is deleted by the statement that does what it is good for, so that it does so once.
 
 use chassis::postgres::Postgres;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{MailToken, Purpose};
@@ -23,6 +24,16 @@ pub struct Pending {
     pub username: String,
     /// Whether the address that the token went to is verified already.
     pub email_verified: bool,
+}
+
+/// That a token is out, but not which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub purpose: String,
+    /// Where it went.
+    pub email: String,
+    pub issued_at: OffsetDateTime,
+    pub expires_at: OffsetDateTime,
 }
 
 impl Tokens {
@@ -133,6 +144,20 @@ impl Tokens {
             .await
         });
         Ok(user.await?)
+    }
+
+    /// The tokens of a user that are out.
+    pub async fn of_user(&self, user_id: Uuid) -> Result<Vec<Sent>, AuthError> {
+        let sent = self.postgres.run("mail_tokens.of_user", async |connection| {
+            sqlx::query_as!(
+                Sent,
+                "SELECT purpose, email, issued_at, expires_at FROM mail_tokens WHERE user_id = $1 ORDER BY issued_at DESC",
+                user_id
+            )
+            .fetch_all(connection)
+            .await
+        });
+        Ok(sent.await?)
     }
 
     /// Forgets tokens that expired an hour ago: for so long they are counted.

@@ -15,7 +15,7 @@ use crate::reply;
 use crate::representation::Timestamp;
 
 const USUAL_LIMIT: u32 = 50;
-const HIGHEST_LIMIT: u32 = 100;
+pub(super) const HIGHEST_LIMIT: u32 = 100;
 
 /// What happened to the account, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -28,7 +28,7 @@ pub(crate) struct Activity<'a> {
 /// One thing that happened.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Happened<'a> {
+pub(super) struct Happened<'a> {
     /// What happened later has a higher number.
     id: String,
     /// More of them may come in time.

@@ -24,7 +24,7 @@ pub(crate) struct Sessions<'a> {
 /// A session, and where it was opened from.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+pub(super) struct Listed<'a> {
     #[serde(flatten)]
     session: Session<'a>,
     /// As at the login; null when it is not known.
@@ -33,6 +33,19 @@ struct Listed<'a> {
     user_agent: Option<&'a str>,
     /// Whether it is the one that asks.
     current: bool,
+}
+
+impl<'a> Listed<'a> {
+    pub(super) fn of(listed: &'a auth::ListedSession, current_id: &str) -> Option<Self> {
+        let session = listed.session.as_ref()?;
+        let client = listed.client.as_ref();
+        Some(Self {
+            session: Session::from(session),
+            client_address: client.map(|client| client.address.as_str()),
+            user_agent: client.map(|client| client.user_agent.as_str()),
+            current: session.id == current_id,
+        })
+    }
 }
 
 /// Which sessions end.
@@ -53,16 +66,7 @@ pub(crate) struct Which {
 ))]
 pub async fn list(State(app): State<App>, SignedIn(current): SignedIn) -> Result<Response, Problem> {
     let listed = app.auth.sessions(&current.user_id).await?;
-    let sessions = listed.iter().filter_map(|auth::ListedSession { session, client }| {
-        let session = session.as_ref()?;
-        let client = client.as_ref();
-        Some(Listed {
-            session: Session::from(session),
-            client_address: client.map(|client| client.address.as_str()),
-            user_agent: client.map(|client| client.user_agent.as_str()),
-            current: session.id == current.id,
-        })
-    });
+    let sessions = listed.iter().filter_map(|listed| Listed::of(listed, &current.id));
     let mut response = reply::json(StatusCode::OK, &Sessions { sessions: sessions.collect() })?;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

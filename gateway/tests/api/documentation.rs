@@ -30,6 +30,7 @@ async fn the_contract_holds_every_route_with_its_problems() {
         "get /readyz",
         "get /v1/me",
         "get /v1/me/activity",
+        "get /v1/me/export",
         "get /v1/profile",
         "get /v1/sessions",
         "get /v1/users/{username}/profile",

@@ -15,6 +15,7 @@ mod cross_origin;
 mod deletion;
 mod documentation;
 mod email_verification;
+mod export;
 mod garbage;
 mod health;
 mod idempotency_key;

@@ -201,3 +201,33 @@ async fn without_a_store_nobody_is_told_that_they_are_gone() {
     wait::until_true("the deletion is taken", deleted).await;
     until_nothing_is_left(&stack, &ada).await;
 }
+
+#[tokio::test]
+async fn who_takes_everything_along_has_all_of_it_or_is_told_to_come_back() {
+    let stack = Stack::builder().gateways(2).without_limits().start();
+    let apis = stack.apis();
+    let ada = settled(&apis).await;
+    let export = async || apis[1].get("/v1/me/export").bearer(&ada.token).await;
+    let answer = export().await.expect(200);
+    assert!(answer.expect_header("content-disposition").starts_with("attachment"));
+    assert_eq!(answer.expect_header("cache-control"), "no-store");
+    let document = answer.json();
+    assert_eq!(document["account"]["email"], ada.person.email.as_str());
+    assert_eq!(document["profile"], ada.profile(&apis[0]).await.expect(200).json());
+    assert_eq!(document["sessions"].as_array().map(Vec::len), Some(3));
+    assert_eq!(document["signIns"].as_array().map(Vec::len), Some(3));
+    assert_eq!(document["sessions"][0]["clientAddress"], "127.0.0.1");
+    assert!(document["devices"].as_array().is_some_and(|devices| !devices.is_empty()), "{document}");
+    let happened = |event: &str| {
+        let activity = document["activity"].as_array().into_iter().flatten();
+        activity.filter(|entry| entry["event"] == event).count()
+    };
+    assert_eq!((happened("REGISTERED"), happened("LOGGED_IN"), happened("EXPORTED")), (1, 3, 1));
+    let token = answer.text().contains(&ada.token);
+    assert!(!token && !answer.text().contains("argon2"), "no secret is told");
+
+    stack.profiles[0].kill().await;
+    export().await.expect(503);
+    stack.profiles[0].start().await;
+    wait::until_true("profiles are back", async || export().await.status == 200).await;
+}

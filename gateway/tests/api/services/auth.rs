@@ -11,12 +11,13 @@ use proto::auth::v1::{
     Activity, ChangePasswordRequest, ChangePasswordResponse, Client, ConfirmEmailVerificationRequest,
     ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest, ConfirmPasswordResetResponse,
     DeleteUserRequest, DeleteUserResponse, Device, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
-    EndSessionsResponse, GetUserRequest, GetUserResponse, ListActivityRequest, ListActivityResponse,
-    ListSessionsRequest, ListSessionsResponse, ListedSession, LoginRequest, LoginResponse, LogoutRequest,
-    LogoutResponse, RecognizeClientRequest, RecognizeClientResponse, RegisterRequest, RegisterResponse,
-    RequestEmailVerificationRequest, RequestEmailVerificationResponse, RequestPasswordResetRequest,
-    RequestPasswordResetResponse, Session, User, ValidateSessionRequest, ValidateSessionResponse,
-    ValidateSessionStreamRequest, ValidateSessionStreamResponse, get_user_request,
+    EndSessionsResponse, ExportUserRequest, ExportUserResponse, GetUserRequest, GetUserResponse, KnownDevice,
+    ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession,
+    LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, PendingMail, RecognizeClientRequest,
+    RecognizeClientResponse, RegisterRequest, RegisterResponse, RequestEmailVerificationRequest,
+    RequestEmailVerificationResponse, RequestPasswordResetRequest, RequestPasswordResetResponse, Session,
+    SignIn, User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
+    ValidateSessionStreamResponse, get_user_request,
 };
 use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -306,6 +307,37 @@ impl AuthService for Services {
         activity.truncate(limit);
         let next = activity.last().filter(|_| there_is_more).map(|last| last.id).unwrap_or_default();
         Ok(Response::new(ListActivityResponse { activity, next }))
+    }
+
+    async fn export_user(
+        &self,
+        request: Request<ExportUserRequest>,
+    ) -> Result<Response<ExportUserResponse>, Status> {
+        self.begin("ExportUser").await?;
+        let (user_id, state) = (request.into_inner().user_id, self.lock());
+        let user = state.users.values().find(|(user, _)| user.id == user_id).map(|(user, _)| user.clone());
+        let at = Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 0 });
+        let tokens: Vec<&String> =
+            state.sessions.iter().filter(|(_, owner)| **owner == user_id).map(|(token, _)| token).collect();
+        let client = state.last_login.clone();
+        let sessions = tokens
+            .iter()
+            .map(|token| ListedSession { session: Some(session(&user_id, token)), client: client.clone() });
+        let sign_ins =
+            tokens.iter().map(|token| SignIn { session_id: session_id(token), at, client: client.clone() });
+        let email = user.as_ref().and_then(|user| user.email.clone()).unwrap_or_default();
+        Ok(Response::new(ExportUserResponse {
+            user,
+            sessions: sessions.collect(),
+            sign_ins: sign_ins.collect(),
+            devices: vec![KnownDevice { created_at: at, seen_at: None, expires_at: at }],
+            mails: vec![PendingMail {
+                purpose: "EMAIL_VERIFICATION".into(),
+                email,
+                sent_at: at,
+                expires_at: at,
+            }],
+        }))
     }
 
     async fn delete_user(
