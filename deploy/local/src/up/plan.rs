@@ -134,12 +134,12 @@ impl<'a> Plan<'a> {
             ("DATABASE_URL", postgres.url(AUTH_DATABASE)),
             ("STATE_REDIS_URL", state_url.clone()),
             ("CACHE_REDIS_URL", cache_url.clone()),
+            ("MAIL_URL", args.mail_url.clone().unwrap_or(mail_url)),
         ];
         let profile = vec![
             ("DATABASE_URL", postgres.url(PROFILE_DATABASE)),
             ("STATE_REDIS_URL", state_url),
             ("CACHE_REDIS_URL", cache_url.clone()),
-            ("MAIL_URL", args.mail_url.clone().unwrap_or(mail_url)),
         ];
         let gateway = vec![
             ("AUTH_ENDPOINTS", endpoints(&self.auth)?),
