@@ -20,6 +20,7 @@ mod results;
 mod run;
 mod scenarios;
 mod seed;
+mod walkthrough;
 mod world;
 
 /// Measures Sallyport beside Express, Fastify and a monolith.

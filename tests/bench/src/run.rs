@@ -9,7 +9,6 @@ use clap::Args as ClapArgs;
 use crate::bench::{Bench, Settings};
 use crate::collector::Collector;
 use crate::contestants::{self, Contestant, EXPRESS, FASTIFY, HELLO, MONOLITH, SALLYPORT, node};
-use crate::load::clients;
 use crate::machine::Machine;
 use crate::output::say;
 use crate::people::Person;
@@ -17,6 +16,7 @@ use crate::report;
 use crate::results::Results;
 use crate::scenarios::{Scenario, growth};
 use crate::seed;
+use crate::walkthrough;
 use crate::world::World;
 
 /// With fewer rounds the report is for whoever runs it, not for the repository.
@@ -136,9 +136,9 @@ async fn prepare(settings: Settings, names: &[&'static str]) -> anyhow::Result<B
         growth::sign_everybody_in(&world, sallyport).await?;
     }
     for contestant in running.iter().filter(|it| it.name != HELLO) {
-        let (name, stranger) = (contestant.name, Person(world.people.count()));
-        let status = clients::status_for(contestant.address, stranger).await?;
-        anyhow::ensure!(status == 401, "{name} answered {status} to somebody who is not signed in");
+        let (person, stranger) = (Person(world.people.count() - 1), Person(world.people.count()));
+        let walked = walkthrough::walk(contestant.address, person, stranger).await;
+        walked.with_context(|| format!("{} does not do the work", contestant.name))?;
     }
     Ok(Bench {
         settings,

@@ -46,18 +46,20 @@ impl Popularity {
     }
 }
 
-/// What is read.
+/// Where a session is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Profile,
     Me,
+    Logout,
 }
 
 impl Route {
-    fn path(self) -> &'static str {
+    pub fn path(self) -> &'static str {
         match self {
             Self::Profile => "/v1/profile",
             Self::Me => "/v1/me",
+            Self::Logout => "/v1/logout",
         }
     }
 }
@@ -136,25 +138,13 @@ impl Client for Visitor {
 
 /// Signs a person in and reads everything about that person once. Returns the token.
 pub async fn sign_in_and_read(address: SocketAddr, person: Person) -> anyhow::Result<String> {
-    let mut request = Vec::new();
-    write_login(&mut request, person);
-    let (status, body) = super::once(address, request).await?;
-    let token = token(&Answer { status, head: &[], body: body.as_bytes() });
-    let token = token.with_context(|| format!("a login was answered {status} {body}"))?;
+    let (status, body) = super::once(address, login_request(person)).await?;
+    let token = token_in(status, &body).with_context(|| format!("a login was answered {status} {body}"))?;
     for route in [Route::Profile, Route::Me] {
-        let mut request = Vec::new();
-        write_request(&mut request, "GET", route.path(), Some(token.as_bytes()), None);
-        let (status, body) = super::once(address, request).await?;
+        let (status, body) = super::once(address, request("GET", route, &token, None)).await?;
         anyhow::ensure!(status == 200, "{} was answered {status} {body}", route.path());
     }
     Ok(token)
-}
-
-/// The status of a person's profile, whether they are signed in or not.
-pub async fn status_for(address: SocketAddr, person: Person) -> anyhow::Result<u16> {
-    let mut request = Vec::new();
-    write_request(&mut request, "GET", Route::Profile.path(), Some(person.token().as_bytes()), None);
-    Ok(super::once(address, request).await?.0)
 }
 
 /// The answer is about this very person.
@@ -173,10 +163,26 @@ fn is_shed(answer: &Answer<'_>) -> bool {
 }
 
 /// The token in the answer to a login.
-fn token(answer: &Answer<'_>) -> Option<String> {
-    let body = std::str::from_utf8(answer.body).ok().filter(|_| answer.status == 200)?;
+pub fn token_in(status: u16, body: &str) -> Option<String> {
     let token = body.split_once("\"token\":\"")?.1.split_once('"')?.0;
-    Some(token.to_owned())
+    (status == 200).then(|| token.to_owned())
+}
+
+fn token(answer: &Answer<'_>) -> Option<String> {
+    token_in(answer.status, std::str::from_utf8(answer.body).ok()?)
+}
+
+/// A request with a session.
+pub fn request(method: &str, route: Route, token: &str, body: Option<&str>) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    write_request(&mut buffer, method, route.path(), Some(token.as_bytes()), body);
+    buffer
+}
+
+pub fn login_request(person: Person) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    write_login(&mut buffer, person);
+    buffer
 }
 
 fn write_login(buffer: &mut Vec<u8>, person: Person) {

@@ -100,7 +100,7 @@ impl Client for Mixed {
             }
             Action::Login(who) => write_login(buffer, self.own[*who].person),
             Action::Logout(session) => {
-                write_request(buffer, "POST", "/v1/logout", Some(session.as_bytes()), None);
+                write_request(buffer, "POST", Route::Logout.path(), Some(session.as_bytes()), None);
             }
             Action::ReadSignedOut(session) => {
                 write_request(buffer, "GET", path, Some(session.as_bytes()), None);
