@@ -88,7 +88,7 @@ pub async fn check() -> anyhow::Result<()> {
         rounds: 1,
         warm_up: Duration::ZERO,
         window: Duration::from_millis(400),
-        people: 2_000,
+        people: 5_000,
         growth: vec![100, 1_000],
     };
     let (machine, results) = perform(settings.clone(), &names, &Scenario::ALL).await?;

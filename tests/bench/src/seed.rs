@@ -191,7 +191,10 @@ impl Writer {
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.pending.query::<()>(&mut self.redis)?;
+        // An empty pipeline is an error.
+        if self.count > 0 {
+            self.pending.query::<()>(&mut self.redis)?;
+        }
         self.pending.clear();
         self.count = 0;
         Ok(())
