@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser};
 
 use crate::telemetry::TelemetryArgs;
@@ -58,9 +59,15 @@ pub fn refuse(reason: &str) -> ! {
     std::process::exit(EXIT_USAGE)
 }
 
-/// clap's message without its prefix, its usage text and its line breaks.
+/// clap's message without its prefix, its usage text and its line breaks, and of a URL no more than its scheme: there may be a password in
+/// it.
 fn one_line(error: &clap::Error) -> String {
-    let rendered = error.render().to_string();
+    let mut rendered = error.render().to_string();
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Some((scheme, _)) = value.split_once("://")
+    {
+        rendered = rendered.replace(value, &format!("{scheme}://..."));
+    }
     let message = rendered.split("\n\nUsage:").next().unwrap_or(&rendered);
     let message = message.split("\n\nFor more information").next().unwrap_or(message);
     message.strip_prefix("error: ").unwrap_or(message).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -84,6 +91,26 @@ mod tests {
         let line = one_line(&error);
         assert!(line.contains("--listen") && line.contains("nowhere"), "{line}");
         assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_shows_no_password() {
+        #[derive(Debug, Parser)]
+        struct Stores {
+            #[arg(long)]
+            redis: crate::redis::RedisUrl,
+            #[arg(long)]
+            postgres: Option<crate::postgres::PostgresUrl>,
+        }
+        for arguments in [
+            ["--redis", "redis://ada:hush@127.0.0.1:port"],
+            ["--redis", "redis+sentinel://ada:hush@127.0.0.1:26379"],
+            ["--postgres", "postgres://ada:hush@127.0.0.1:port/auth"],
+        ] {
+            let error = Stores::try_parse_from(["stores"].iter().chain(&arguments)).unwrap_err();
+            let line = one_line(&error);
+            assert!(line.contains(arguments[0]) && !line.contains("hush"), "{line}");
+        }
     }
 
     #[test]
