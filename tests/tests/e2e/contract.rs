@@ -16,6 +16,7 @@ const LOGIN: &str = "/v1/login";
 const LOGOUT: &str = "/v1/logout";
 const ME: &str = "/v1/me";
 const ACTIVITY: &str = "/v1/me/activity";
+const EXPORT: &str = "/v1/me/export";
 const PROFILE: &str = "/v1/profile";
 const SESSIONS: &str = "/v1/sessions";
 const ONE_SESSION: &str = "/v1/sessions/{id}";
@@ -65,6 +66,7 @@ fn all_calls(api: &Api, ada: &SignedIn, other_session: &str) -> Vec<(&'static st
         (LOGIN, 200, api.post(LOGIN).json(&credentials)),
         (ME, 200, signed_in(Method::GET, ME)),
         (ACTIVITY, 200, signed_in(Method::GET, ACTIVITY)),
+        (EXPORT, 200, signed_in(Method::GET, EXPORT)),
         (PROFILE, 200, signed_in(Method::GET, PROFILE)),
         (PROFILE, 200, change),
         (PUBLIC, 200, api.get(&ada.person.public_profile())),
@@ -78,6 +80,21 @@ fn all_calls(api: &Api, ada: &SignedIn, other_session: &str) -> Vec<(&'static st
         (EMAIL_CONFIRM, 400, api.post(EMAIL_CONFIRM).json(&json!({"token": TOKEN}))),
         (LOGOUT, 204, signed_in(Method::POST, LOGOUT)),
     ]
+}
+
+/// The one that ends the account.
+fn deletion(api: &Api, ada: &SignedIn) -> (&'static str, u16, Call) {
+    let password = json!({"password": ada.person.password});
+    (ME, 204, api.call(Method::DELETE, ME).bearer(&ada.token).json(&password))
+}
+
+/// The same, and the deletion of the account.
+fn all_calls_and_the_last(
+    api: &Api,
+    ada: &SignedIn,
+    other_session: &str,
+) -> impl Iterator<Item = (&'static str, u16, Call)> {
+    all_calls(api, ada, other_session).into_iter().chain([deletion(api, ada)])
 }
 
 /// The id of the session that asks.
@@ -119,6 +136,8 @@ impl Walk {
             self.saw(route, status, call.await);
         }
         self.mailed_tokens().await;
+        let (route, status, call) = deletion(&api, &Person::signed_in(&api).await);
+        self.saw(route, status, call.await);
     }
 
     /// What takes a token that was mailed.
@@ -145,17 +164,20 @@ impl Walk {
         let is_for_all =
             |route| matches!(route, REGISTER | LOGIN | PUBLIC | RESET | RESET_CONFIRM | EMAIL_CONFIRM);
         let stranger = SignedIn { token: "made up".to_owned(), ..ada.clone() };
-        for (route, _, call) in all_calls(&api, &stranger, "any") {
+        for (route, _, call) in all_calls_and_the_last(&api, &stranger, "any") {
             if !is_for_all(route) {
                 self.saw(route, 401, call.await);
             }
         }
         let from_elsewhere = api.with_header("cookie", &format!("session={}", ada.token));
-        for (route, _, call) in all_calls(&from_elsewhere, &ada, "any") {
+        for (route, _, call) in all_calls_and_the_last(&from_elsewhere, &ada, "any") {
             if !is_for_all(route) && *call.method() != Method::GET {
                 self.saw(route, 403, call.without_bearer().await);
             }
         }
+        let once = api.with_header("idempotency-key", "\"once\"");
+        Person::new().register(&once).await.expect(201);
+        self.saw(REGISTER, 422, Person::new().register(&once).await);
         let delete = |path: &str| api.call(Method::DELETE, path).bearer(&ada.token);
         self.saw(ONE_SESSION, 404, delete("/v1/sessions/any").await);
         self.saw(SESSIONS, 400, delete("/v1/sessions?includeCurrent=perhaps").await);
@@ -168,6 +190,7 @@ impl Walk {
             (LOGIN, api.post(LOGIN)),
             (PROFILE, patch().if_match("*")),
             (PASSWORD, api.call(Method::PUT, PASSWORD).bearer(&ada.token)),
+            (ME, api.call(Method::DELETE, ME).bearer(&ada.token)),
             (RESET, api.post(RESET)),
             (RESET_CONFIRM, api.post(RESET_CONFIRM)),
             (EMAIL_CONFIRM, api.post(EMAIL_CONFIRM)),
@@ -187,6 +210,7 @@ impl Walk {
             ("POST", LOGIN),
             ("PATCH", PROFILE),
             ("PUT", PASSWORD),
+            ("DELETE", ME),
             ("POST", RESET),
             ("POST", RESET_CONFIRM),
             ("POST", EMAIL_CONFIRM),
@@ -212,7 +236,7 @@ impl Walk {
         api.post(EMAIL_CONFIRM).json(&json!({"token": TOKEN})).await.expect(400);
         ada.me(&api).await.expect(200);
         api.get(&ada.person.public_profile()).await.expect(200);
-        for (route, _, call) in all_calls(&api, &ada, "any") {
+        for (route, _, call) in all_calls_and_the_last(&api, &ada, "any") {
             if route != LOGOUT {
                 self.saw(route, 429, call.await);
             }
@@ -239,7 +263,7 @@ impl Walk {
             lock.unwrap_or_else(|error| panic!("{table} cannot be locked: {error}"));
             locks.push(connection);
         }
-        for (route, _, call) in all_calls(&api, &ada, "any") {
+        for (route, _, call) in all_calls_and_the_last(&api, &ada, "any") {
             // A store that is known to be away is told as such, with 503; so it is away anew for each.
             self.stack.state.pause().await;
             let answer = call.await;
@@ -261,7 +285,7 @@ impl Walk {
         let ada = Person::signed_in(&api).await;
         self.stack.auths[0].stop().await;
         self.stack.profiles[0].stop().await;
-        for (route, _, call) in all_calls(&api, &ada, "any") {
+        for (route, _, call) in all_calls_and_the_last(&api, &ada, "any") {
             self.saw(route, 503, call.await);
         }
         self.stack.gateways[CALM].signal(Signal::Terminate);
