@@ -53,7 +53,7 @@ pub const GUARDS: &[Guard] = &[
     Guard {
         rule: "redis refuses a session of an older generation",
         file: "auth-svc/src/sessions/create.lua",
-        code: "if current > generation then\n  return 0\nend\n",
+        code: "if current > generation then\n  return { 0, {} }\nend\n",
         without: "",
         kind: AUTH,
         test: "a_login_of_an_older_generation_is_refused_and_a_newer_one_ends_the_rest",
