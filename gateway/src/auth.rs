@@ -15,7 +15,7 @@ use proto::auth::v1::{
     ValidateSessionResponse, get_user_request,
 };
 use tokio::time::Instant;
-use tonic::Request;
+use tonic::{Request, Status};
 
 use crate::config::Bounds;
 use crate::problem::Problem;
@@ -140,7 +140,7 @@ impl Auth {
     /// # Errors
     /// 403 when the current password is wrong, 400 when the new one is not acceptable.
     pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
-        self.client.clone().change_password(self.write(request)).await?;
+        self.client.clone().change_password(self.write(request)).await.map_err(about_signed_in)?;
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Auth {
     /// 409 when there is no address, or nothing to verify any more.
     pub async fn request_email_verification(&self, user_id: String) -> Result<(), Problem> {
         let request = RequestEmailVerificationRequest { user_id };
-        self.client.clone().request_email_verification(self.write(request)).await?;
+        self.client.clone().request_email_verification(self.write(request)).await.map_err(about_signed_in)?;
         Ok(())
     }
 
@@ -182,25 +182,26 @@ impl Auth {
 
     /// All that auth-svc holds about a user, but for the activity.
     pub async fn export(&self, request: ExportUserRequest) -> Result<ExportUserResponse, Problem> {
-        Ok(self.client.clone().export_user(self.read(request)).await?.into_inner())
+        Ok(self.client.clone().export_user(self.read(request)).await.map_err(about_signed_in)?.into_inner())
     }
 
     /// # Errors
-    /// 403 when the password is wrong, 404 when somebody else was quicker.
+    /// 403 when the password is wrong, 401 when somebody else was quicker.
     pub async fn delete_user(&self, request: DeleteUserRequest) -> Result<(), Problem> {
-        self.client.clone().delete_user(self.write(request)).await?;
+        self.client.clone().delete_user(self.write(request)).await.map_err(about_signed_in)?;
         Ok(())
     }
 
     /// # Errors
-    /// 404 when there is no such user.
+    /// When there is no such user: 404 for a name, 401 for an id, which is known from a session alone.
     pub async fn user(&self, key: Key<'_>) -> Result<User, Problem> {
-        let key = match key {
-            Key::UserId(id) => get_user_request::Key::UserId(id.to_owned()),
-            Key::Username(name) => get_user_request::Key::Username(name.to_owned()),
+        type Refusal = fn(Status) -> Problem;
+        let (key, refusal): (_, Refusal) = match key {
+            Key::UserId(id) => (get_user_request::Key::UserId(id.to_owned()), about_signed_in),
+            Key::Username(name) => (get_user_request::Key::Username(name.to_owned()), Problem::from),
         };
         let request = self.read(GetUserRequest { key: Some(key) });
-        let answer = self.client.clone().get_user(request).await?;
+        let answer = self.client.clone().get_user(request).await.map_err(refusal)?;
         answer.into_inner().user.ok_or_else(|| incomplete("GetUser"))
     }
 
@@ -215,6 +216,12 @@ impl Auth {
         request.set_timeout(self.write_timeout);
         request
     }
+}
+
+/// For calls about somebody whose session was valid a moment ago: who is gone since has lost the session with the account.
+fn about_signed_in(status: Status) -> Problem {
+    let problem = Problem::from(status);
+    if problem.code() == "USER_NOT_FOUND" { Problem::no_session() } else { problem }
 }
 
 fn incomplete(method: &str) -> Problem {

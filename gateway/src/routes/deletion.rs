@@ -73,9 +73,7 @@ async fn delete_user<'a>(
         Err(problem) if problem.code() == "WRONG_PASSWORD" => {}
         Err(_) => tally.give_back().await,
     }
-    // Somebody else has deleted the user meanwhile, and with that ended this session.
     outcome
-        .map_err(|problem| if problem.code() == "USER_NOT_FOUND" { Problem::no_session() } else { problem })
 }
 
 impl Farewell {

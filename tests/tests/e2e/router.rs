@@ -35,7 +35,7 @@ async fn wrong_methods_are_told_the_right_ones() {
         ("/register", "POST"),
         ("/v1/login", "POST"),
         ("/v1/logout", "POST"),
-        ("/v1/me", "GET,HEAD"),
+        ("/v1/me", "DELETE,GET,HEAD"),
         ("/me", "GET,HEAD"),
         ("/v1/profile", "GET,HEAD,PATCH"),
         ("/profile", "GET,HEAD,PATCH"),

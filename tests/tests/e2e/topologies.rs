@@ -112,7 +112,7 @@ async fn cut_replication_off(master: &Store, replicas: &[&Store]) {
     // More than the buffers of a connection hold.
     const FILLER_BYTES: usize = 64 << 20;
     tell(master, "", &["CONFIG SET appendfsync no"]).await;
-    let mut connection = connect(&master.url()).await;
+    let mut connection = connect(&master.url()).await.expect("a connection");
     let mut set = async |key: &str, length: usize| {
         let mut set = redis::cmd("SET");
         set.arg(key).arg(vec![0_u8; length]).query_async::<()>(&mut connection).await
@@ -132,20 +132,21 @@ async fn cut_replication_off(master: &Store, replicas: &[&Store]) {
 }
 
 /// A connection without a deadline of its own.
-async fn connect(url: &str) -> MultiplexedConnection {
-    let client = redis::Client::open(url).expect("an address");
+async fn connect(url: &str) -> redis::RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection")
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 async fn wait_until_replaced(replicas: &[&Store]) {
     let replaced = async || {
         let mut masters = 0;
         for replica in replicas {
-            let mut info = redis::cmd("INFO");
-            let info =
-                info.arg("replication").query_async::<String>(&mut connect(&replica.url()).await).await;
-            masters += usize::from(info.is_ok_and(|info| info.contains("role:master")));
+            // One that changes sides closes its connections.
+            let info = async {
+                let mut connection = connect(&replica.url()).await?;
+                redis::cmd("INFO").arg("replication").query_async::<String>(&mut connection).await
+            };
+            masters += usize::from(info.await.is_ok_and(|info| info.contains("role:master")));
         }
         masters > 0
     };
@@ -304,7 +305,7 @@ const FRIEND: &str = "friend";
 
 async fn tell(store: &Store, user: &str, commands: &[&str]) {
     let url = store.url().replace("redis://", &format!("redis://{user}"));
-    let mut connection = connect(&url).await;
+    let mut connection = connect(&url).await.expect("a connection");
     for command in commands {
         let mut words = command.split(' ');
         let mut command = redis::cmd(words.next().unwrap_or_default());
