@@ -26,7 +26,6 @@ pub use verify::{Intact, head, verify};
 
 /// What can happen. The names are kept for good: they are in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "some of it is told by use cases that come next")]
 pub enum Event {
     Registered,
     LoggedIn,
@@ -116,7 +115,7 @@ impl Audit {
     /// Adds an entry in the transaction of what it tells. Everybody else who has something to add waits from here until the transaction
     /// ends: this is its last statement. Rows of users are locked before, never after: a foreign key that is checked at the end of a
     /// statement counts as after, so that the statement has to lock the row itself.
-    #[allow(dead_code, reason = "for transactions of several statements")]
+    #[cfg(test)]
     pub async fn append(connection: &mut PgConnection, entry: &Entry) -> sqlx::Result<()> {
         let session = entry.session.map(|id| id.0.to_vec());
         sqlx::query!(
@@ -133,7 +132,7 @@ impl Audit {
     }
 
     /// Takes all that is personal from the entries about a user, and adds `ACCOUNT_DELETED`, which tells nothing of whose it was. In
-    /// the transaction that deletes the user, and at its end as with [`Audit::append`]: what comes in later about the same user is
+    /// the transaction that deletes the user, and at its end, for everybody else who has something to add waits until then: what comes in later about the same user is
     /// kept without personal fields.
     pub async fn erase(connection: &mut PgConnection, user_id: Uuid) -> sqlx::Result<()> {
         sqlx::query!("SELECT audit_erase($1)", user_id).fetch_one(connection).await?;
