@@ -36,7 +36,7 @@ async fn wrong_methods_are_told_the_right_ones() {
         ("/v1/login", "POST"),
         ("/v1/logout", "POST"),
         ("/v1/me", "DELETE,GET,HEAD"),
-        ("/me", "GET,HEAD"),
+        ("/me", "DELETE,GET,HEAD"),
         ("/v1/profile", "GET,HEAD,PATCH"),
         ("/profile", "GET,HEAD,PATCH"),
         ("/v1/users/ada/profile", "GET,HEAD"),
