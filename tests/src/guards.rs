@@ -90,6 +90,14 @@ pub const GUARDS: &[Guard] = &[
         kind: AUTH,
         test: "at_each_quiet_point_the_list_is_the_set_that_authenticates",
     },
+    Guard {
+        rule: "a replica that Sentinels lost sight of has to confirm the end of a session",
+        file: "chassis/src/redis/sentinel.rs",
+        code: "!has_flag(replica, &[\"s_down\"])",
+        without: "!has_flag(replica, &[\"s_down\", \"disconnected\"])",
+        kind: Kind::EndToEnd,
+        test: "topologies::a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout",
+    },
 ];
 
 impl Guard {

@@ -35,7 +35,9 @@ struct Opinion {
     /// How many Sentinels there are, it says.
     sentinels: usize,
     master: (String, u16),
-    /// Replicas that it would make the master.
+    /// Another one is about to take the master's place, or has.
+    failing_over: bool,
+    /// Replicas that could be made the master, by this Sentinel or another one.
     candidates: usize,
 }
 
@@ -55,16 +57,16 @@ impl Sentinels {
         Some(at(&self.server, &host, port))
     }
 
-    /// How many replicas could take the place of `server`: those that any Sentinel thinks are up. `None` unless a majority answers,
-    /// and all who do that `server` is the master: else it may have been replaced already.
+    /// How many replicas could take the place of `server`: those that any Sentinel does not think down. `None` unless a majority
+    /// answers, and all who do that `server` is the master and stays it: else it may have been replaced already.
     pub async fn candidates(&self, server: &ConnectionInfo) -> Option<usize> {
         let opinions = self.opinions().await;
         let there_are = opinions.iter().map(|opinion| opinion.sentinels).max()?.max(self.each.len());
-        let is_master = |opinion: &Opinion| {
+        let stays_master = |opinion: &Opinion| {
             let (host, port) = &opinion.master;
-            at(&self.server, host, *port).addr() == server.addr()
+            !opinion.failing_over && at(&self.server, host, *port).addr() == server.addr()
         };
-        let agreed = opinions.len() * 2 > there_are && opinions.iter().all(is_master);
+        let agreed = opinions.len() * 2 > there_are && opinions.iter().all(stays_master);
         let most = opinions.iter().map(|opinion| opinion.candidates).max();
         most.filter(|_| agreed)
     }
@@ -100,21 +102,25 @@ impl Sentinel {
         ask.cmd("SENTINEL").arg("REPLICAS").arg(master);
         let (address, about, replicas): Answer = ask.query_async(&mut connection).await?;
         let number = |name| field(&about, name).and_then(|value| value.parse::<u64>().ok());
-        let is_up = |replica: &&Vec<Value>| {
-            let flags = field(replica, "flags").unwrap_or_default();
-            !flags.split(',').any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"))
-        };
         Ok(address.map(|master| Opinion {
             epoch: number("config-epoch").unwrap_or_default(),
             sentinels: number("num-other-sentinels").map_or(1, |others| others as usize + 1),
             master,
-            candidates: replicas.iter().filter(is_up).count(),
+            failing_over: has_flag(&about, &["o_down", "failover_in_progress"])
+                || replicas.iter().any(|replica| field(replica, "role-reported") == Some("master")),
+            // One that is "disconnected" counts: a Sentinel that promotes a replica cuts all connections of that one first.
+            candidates: replicas.iter().filter(|replica| !has_flag(replica, &["s_down"])).count(),
         }))
     }
 
     fn keep(&self, connection: Option<MultiplexedConnection>) {
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = connection;
     }
+}
+
+/// Whether what is known about a server includes one of these flags.
+fn has_flag(about: &[Value], flags: &[&str]) -> bool {
+    field(about, "flags").is_some_and(|set| set.split(',').any(|flag| flags.contains(&flag)))
 }
 
 /// A field of an answer in which names and values alternate.

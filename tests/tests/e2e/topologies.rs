@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use local::redis::{Cluster, Role, Watched};
@@ -380,4 +381,33 @@ async fn a_logout_that_the_replicas_did_not_get_is_not_acknowledged() {
     let (master, replicas) = (&servers[0], [&servers[1], &servers[2]]);
     cut_replication_off(master, &replicas).await;
     acknowledged_logouts_stay(&apis, &staying, &leaving, master, &replicas).await;
+}
+
+/// A Sentinel that promotes a replica cuts all connections of that one first: who is out of sight may be the master already.
+#[tokio::test]
+async fn a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout() {
+    let (watched, _folder) = watched();
+    let stack = Stack::builder().gateways(1).auths(1).without_limits();
+    let stack = stack.env(Part::Auth, "STATE_REDIS_URL", watched.url()).start();
+    let (api, sentinels) = (stack.api(0), &watched.sentinels);
+    let session = Person::signed_in(&api).await;
+    let all_say = |flag: &str| {
+        sentinels
+            .iter()
+            .all(|it| it.replica_flags().iter().any(|flags| flags.split(',').any(|it| it == flag)))
+    };
+
+    sentinels.iter().for_each(|sentinel| sentinel.set_patience(Duration::from_secs(600)));
+    let servers: Vec<Store> = watched.servers.into_iter().map(Controlled::new).collect();
+    servers[1].kill().await;
+    wait::until_true("it is out of sight", async || all_say("disconnected")).await;
+    for _ in 0..5 {
+        session.log_out(&api).await.expect(503);
+    }
+    assert!(!all_say("s_down"), "the Sentinels gave it up");
+
+    sentinels.iter().for_each(|sentinel| sentinel.set_patience(Duration::from_millis(100)));
+    wait::until_true("it is given up", async || all_say("s_down")).await;
+    log_out_for_good(&api, &session).await;
+    session.me(&api).await.expect(401);
 }

@@ -79,6 +79,19 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
+    /// Has it take a server for down only after such a silence.
+    pub fn set_patience(&self, silence: Duration) {
+        ask(self.port, &format!("SENTINEL SET {MASTER} down-after-milliseconds {}", silence.as_millis()));
+    }
+
+    /// What it knows about each replica's state, as lists of flags with commas between them.
+    pub fn replica_flags(&self) -> Vec<String> {
+        let answer = ask(self.port, &format!("SENTINEL REPLICAS {MASTER}"));
+        let lines: Vec<_> = answer.lines().collect();
+        // Name, length of the value, value.
+        lines.windows(3).filter(|it| it[0] == "flags").map(|it| it[2].to_owned()).collect()
+    }
+
     fn open(folder: &Path, master: u16) -> anyhow::Result<Self> {
         let program = find().context("redis-server was not found")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
