@@ -4,6 +4,7 @@
 //! Used by every service alike. It knows no business noun, and depends on no service and not on the wire contract.
 
 pub mod admin;
+pub mod bulkhead;
 pub mod call_stream;
 pub mod config;
 pub mod event_stream;

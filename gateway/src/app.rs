@@ -7,6 +7,7 @@ use chassis::readiness::Readiness;
 use chassis::shutdown::Shutdown;
 use chassis::telemetry::Sampler;
 
+use crate::admission::Admission;
 use crate::auth::Auth;
 use crate::client_address::TrustedProxies;
 use crate::config::Bounds;
@@ -21,6 +22,7 @@ pub struct App(Arc<Services>);
 
 /// Behind [`App`].
 pub struct Services {
+    pub admission: Admission,
     pub auth: Auth,
     pub profiles: Profiles,
     pub limits: Limits,

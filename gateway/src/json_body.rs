@@ -2,14 +2,20 @@
 //!
 //! The members are taken out by name ([`Members`]), so that every complaint points at its member.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::problem::{FieldError, Problem};
+
+/// How long a request keeps its place while its body is on the way. Who sends slower than this leaves it to others meanwhile.
+const PROMPT: Duration = Duration::from_millis(10);
 
 /// An `application/json` object.
 pub struct JsonBody(pub Members);
@@ -56,8 +62,14 @@ fn require_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
 
 async fn read(request: Request, app: &App) -> Result<Bytes, Problem> {
     let bounds = &app.settings.bounds;
-    let body = Limited::new(request.into_body(), bounds.body_limit_bytes);
-    match tokio::time::timeout(bounds.body_timeout(), body.collect()).await {
+    let mut body = std::pin::pin!(Limited::new(request.into_body(), bounds.body_limit_bytes).collect());
+    let mut read = timeout(PROMPT, body.as_mut()).await;
+    if read.is_err() {
+        let place = app.admission.while_the_client_sends();
+        read = timeout(bounds.body_timeout(), body).await;
+        place.take_back()?;
+    }
+    match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE.into()),
         Ok(Err(_)) => Err(Problem::new(

@@ -1,11 +1,12 @@
 //! The REST gateway: HTTP in, gRPC out. It keeps nothing and decides nothing but who may ask how often.
 //!
-//! `router` lists every route, `middleware` what happens around each, `gate` who gets through; each route is a file in `routes`.
-//! `serve` puts it together.
+//! `router` lists every route, `middleware` what happens around each, `admission` how many at once, `gate` who gets through; each
+//! route is a file in `routes`. `serve` puts it together.
 
 pub mod config;
 pub mod serve;
 
+mod admission;
 mod app;
 mod auth;
 mod caller;

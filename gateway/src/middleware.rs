@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 
 use crate::app::App;
+use crate::problem::Problem;
 use crate::{guard, observe, problem, response_headers};
 
 /// To be laid around the whole router.
@@ -50,12 +51,20 @@ where
         let app = self.app.clone();
         let observation = observe::Observation::begin(&request, &app.settings);
         let uri = request.uri().clone();
-        let too_large = guard::refuse_oversized(&request, &app.settings.bounds);
-        let route = self.inner.call(request);
+        let refused = guard::refuse_oversized(&request, &app.settings.bounds);
+        let admitted = match app.admission.admit(&request) {
+            Ok(admitted) => Ok((admitted, self.inner.call(request))),
+            Err(full) => Err((full, request.into_body())),
+        };
+        let places = app.clone();
         let route = async move {
-            match too_large {
-                Some(problem) => problem.into_response(),
-                None => route.await.into_response(),
+            match (refused, admitted) {
+                (Some(problem), _) => problem.into_response(),
+                (None, Ok((_place, route))) => route.await.into_response(),
+                (None, Err((full, body))) => {
+                    places.admission.read_off(body).await;
+                    Problem::from(full).into_response()
+                }
             }
         };
         Box::pin(async move {

@@ -109,8 +109,8 @@ impl Observation {
             }
         }
         let (method, route, micros) = (self.method, self.route(), elapsed.as_micros() as u64);
-        if status >= 500 {
-            let problem = response.extensions().get::<Problem>();
+        let problem = response.extensions().get::<Problem>();
+        if status >= 500 && !problem.is_some_and(Problem::is_at_capacity) {
             let code = problem.map(Problem::code);
             let cause = problem.and_then(Problem::cause);
             if status == 500 {

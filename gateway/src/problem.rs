@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use chassis::bulkhead::Full;
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -112,6 +113,11 @@ impl Problem {
         self.0.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Whether it is refused for want of capacity. That is counted where it happens; a line for each would be work too.
+    pub fn is_at_capacity(&self) -> bool {
+        matches!(self.0.kind, Some(Kind::ReducedCapacity))
+    }
+
     /// 429 for a client that asked too often. `retry_after` is never earlier than the quota's reset.
     pub fn quota_exceeded(policy: &'static str, retry_after: Duration) -> Self {
         let mut problem =
@@ -119,6 +125,17 @@ impl Problem {
         problem.0.kind = Some(Kind::QuotaExceeded);
         problem.0.violated_policies.push(policy);
         problem.0.retry_after = Some(retry_after);
+        problem
+    }
+
+    /// 503 for a request that finds no place: nothing of it has been done.
+    pub fn at_capacity() -> Self {
+        let detail = "There are more requests than this server can answer right now; try again.";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "CAPACITY", detail);
+        problem.0.kind = Some(Kind::ReducedCapacity);
+        problem.0.violated_policies.push("capacity");
+        // Those who were refused together should not come back together.
+        problem.0.retry_after = Some(Duration::from_secs(fastrand::u64(1..=3)));
         problem
     }
 
@@ -162,6 +179,12 @@ impl Problem {
     /// For the log.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(_: Full) -> Self {
+        Self::at_capacity()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chassis::bulkhead::Bulkhead;
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
@@ -33,6 +34,8 @@ pub struct Profiles {
     upstream: Upstream,
     client: ProfileServiceClient<Upstream>,
     reads: CallStream<GetProfileRequest, GetProfileResponse>,
+    /// Of all who wait for profile-svc.
+    places: Bulkhead,
     read_timeout: Duration,
     write_timeout: Duration,
 }
@@ -52,6 +55,7 @@ impl Profiles {
             client: ProfileServiceClient::new(upstream.clone()),
             reads: upstream.call_stream("/sallyport.profile.v1.ProfileService/GetProfileStream"),
             upstream,
+            places: Bulkhead::new("profiles", bounds.max_in_flight as usize / 2),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
         }
@@ -66,6 +70,7 @@ impl Profiles {
     /// # Errors
     /// 404 when there is no such user.
     pub async fn get(&self, auth: &Auth, key: Key<'_>) -> Result<Profile, Problem> {
+        let _place = self.places.enter()?;
         let request_key = match key {
             Key::UserId(id) => get_profile_request::Key::UserId(id.to_owned()),
             Key::Username(name) => get_profile_request::Key::Username(name.to_owned()),
@@ -89,6 +94,7 @@ impl Profiles {
         change: ProfileChange,
         expected_version: Option<u64>,
     ) -> Result<Profile, Problem> {
+        let _place = self.places.enter()?;
         let request = UpdateProfileRequest {
             profile: Some(Profile { user_id: user_id.to_owned(), ..change.values }),
             update_mask: Some(change.mask),
@@ -108,6 +114,7 @@ impl Profiles {
 
     /// Makes the profile of a user who has just registered. Best effort: the first read makes up for it.
     pub async fn create_eagerly(&self, user: &User) {
+        let Ok(_place) = self.places.enter() else { return };
         if let Err(error) = self.create(user, EAGER_CREATION).await {
             tracing::debug!(code = ?error.code(), "the profile of a new user is left to its first read");
         }
@@ -115,8 +122,10 @@ impl Profiles {
 
     /// Notes, in the background and at best effort, that the user was there.
     pub fn record_seen_later(&self, shutdown: &Shutdown, user_id: String) {
+        let Ok(place) = self.places.enter() else { return };
         let mut client = self.client.clone();
         let record = async move {
+            let _place = place;
             if let Err(error) = client.record_seen(within(RECORD_SEEN, RecordSeenRequest { user_id })).await {
                 tracing::debug!(code = ?error.code(), "last seen was not recorded");
             }

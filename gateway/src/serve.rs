@@ -9,6 +9,7 @@ use chassis::readiness::Readiness;
 use chassis::redis::Redis;
 use chassis::shutdown::Shutdown;
 
+use crate::admission::Admission;
 use crate::app::{App, Services, Settings};
 use crate::auth::Auth;
 use crate::config::{Args, Switch};
@@ -48,6 +49,7 @@ fn build(args: &Args, shutdown: &Shutdown) -> App {
     }
     let readiness = Readiness::new(shutdown, checks);
     App::new(Services {
+        admission: Admission::new(&args.bounds),
         auth,
         profiles,
         limits: Limits::new(&args.limits, cache),

@@ -24,6 +24,7 @@ mod login;
 mod logout;
 mod me;
 mod outages;
+mod overload;
 mod password;
 mod password_reset;
 mod profile;

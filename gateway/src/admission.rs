@@ -1,0 +1,110 @@
+//! How many requests are in flight at once, and which are refused when there are too many: before any work, and without
+//! looking at anything but method and route.
+//!
+//! All requests share the places of the gateway. What waits for one upstream has only a part of them, so that an upstream that
+//! hangs leaves places to those who do not need it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use chassis::bulkhead::{Bulkhead, Full, Lent, Place};
+use http::Method;
+use http_body_util::{BodyExt as _, Limited};
+
+use crate::config::Bounds;
+
+/// How long a refusal waits for the rest of its request, without which the connection would be of no more use.
+const REST_OF_A_REQUEST: Duration = Duration::from_millis(10);
+
+/// The places of one gateway.
+pub struct Admission {
+    requests: Bulkhead,
+    reserve: usize,
+    body_limit: usize,
+}
+
+/// What a request that is let in keeps until it is answered.
+pub enum Admitted {
+    /// It is so little, and so much needed just when there is too much of everything else, that it takes no place.
+    Uncounted,
+    With {
+        _place: Place,
+    },
+}
+
+impl Admission {
+    pub fn new(bounds: &Bounds) -> Self {
+        let limit = bounds.max_in_flight as usize;
+        Self {
+            requests: Bulkhead::new("requests", limit),
+            reserve: limit / 8,
+            body_limit: bounds.body_limit_bytes,
+        }
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub fn admit(&self, request: &Request) -> Result<Admitted, Full> {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let place = match Rank::of(request.method(), route.unwrap_or_default()) {
+            Rank::Operations => return Ok(Admitted::Uncounted),
+            Rank::Logout => self.requests.enter_beyond(self.reserve)?,
+            Rank::Ordinary => self.requests.enter()?,
+        };
+        Ok(Admitted::With { _place: place })
+    }
+
+    /// To be held by a request that waits for its own client: who is slow to send keeps nobody out.
+    pub fn while_the_client_sends(&self) -> Lent<'_> {
+        self.requests.lend()
+    }
+
+    /// Takes the body of a request that was refused off its connection, if it is there already.
+    pub async fn read_off(&self, body: Body) {
+        let rest = Limited::new(body, self.body_limit).collect();
+        let _ = tokio::time::timeout(REST_OF_A_REQUEST, rest).await;
+    }
+}
+
+/// What is refused first.
+#[derive(Debug, PartialEq, Eq)]
+enum Rank {
+    Ordinary,
+    /// Who wants out of a session has to get out.
+    Logout,
+    /// Health, for whoever decides what becomes of this process.
+    Operations,
+}
+
+impl Rank {
+    fn of(method: &Method, route: &str) -> Self {
+        match route {
+            "/v1/logout" | "/logout" if method == Method::POST => Self::Logout,
+            "/health" | "/livez" | "/readyz" => Self::Operations,
+            _ => Self::Ordinary,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logouts_and_health_come_before_everything_else() {
+        for (method, route, rank) in [
+            (Method::POST, "/v1/logout", Rank::Logout),
+            (Method::POST, "/logout", Rank::Logout),
+            (Method::GET, "/logout", Rank::Ordinary),
+            (Method::GET, "/health", Rank::Operations),
+            (Method::GET, "/readyz", Rank::Operations),
+            (Method::GET, "/v1/me", Rank::Ordinary),
+            (Method::GET, "", Rank::Ordinary),
+        ] {
+            assert_eq!(Rank::of(&method, route), rank, "{method} {route}");
+        }
+    }
+}
