@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tracing::Instrument as _;
@@ -128,14 +129,13 @@ impl Postgres {
     ) -> Result<T, sqlx::Error> {
         metrics::counter!("db_client_operations_total", "operation" => operation).increment(1);
         let run = std::pin::pin!(async {
-            let mut connection = self.pool.acquire().await?;
-            let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(&mut connection)).await else {
-                // Whatever it still answers belongs to a question that nobody asks any more.
-                drop(connection.detach());
+            let mut in_use = InUse(Some(self.pool.acquire().await?));
+            let Some(connection) = &mut in_use.0 else { return Err(sqlx::Error::PoolClosed) };
+            let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(connection)).await else {
                 return Err(sqlx::Error::PoolTimedOut);
             };
-            if matches!(outcome, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
-                drop(connection.detach());
+            if !matches!(outcome, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
+                in_use.give_back();
             }
             outcome
         });
@@ -158,6 +158,25 @@ impl Postgres {
         // In any case, for after a failure it still holds the lock.
         connection.close().await?;
         Ok(applied?)
+    }
+}
+
+/// A connection with work on it. It is closed unless the work ended: when time is up, when the connection breaks, and when the caller goes
+/// away in the middle. Whatever it still answers belongs to a question that nobody asks any more; worse, sqlx forgets a transaction
+/// whose `BEGIN` was not waited for, and whatever came next on that connection would be acknowledged and never committed.
+struct InUse(Option<PoolConnection<sqlx::Postgres>>);
+
+impl InUse {
+    fn give_back(mut self) {
+        self.0.take();
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
     }
 }
 

@@ -98,6 +98,14 @@ pub const GUARDS: &[Guard] = &[
         kind: Kind::EndToEnd,
         test: "topologies::a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout",
     },
+    Guard {
+        rule: "a database connection whose caller went away is used no more",
+        file: "chassis/src/postgres.rs",
+        code: "drop(connection.detach());",
+        without: "drop(connection);",
+        kind: Kind::InPlace { package: "profile-svc" },
+        test: "a_transaction_that_was_abandoned_takes_no_later_change_with_it",
+    },
 ];
 
 impl Guard {

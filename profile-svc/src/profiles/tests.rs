@@ -194,3 +194,31 @@ async fn several_replicas_may_migrate_at_once() {
     }
     assert!(Profiles::new(postgres).insert(user_id(), &username("alice")).await.is_ok());
 }
+
+/// A caller may go away at any moment, such as between a `BEGIN` and its answer. What others then do on the connection is theirs alone.
+#[tokio::test]
+async fn a_transaction_that_was_abandoned_takes_no_later_change_with_it() {
+    let profiles = store().await;
+    let id = user_id();
+    profiles.insert(id, &username("Alice")).await.unwrap();
+    let change =
+        ProfileChange { bio: Some(Bio::parse("changed".into()).unwrap()), ..ProfileChange::default() };
+    for polls in 1..24 {
+        let name = username(&format!("abandoned{polls}"));
+        {
+            let mut insert = std::pin::pin!(profiles.insert(user_id(), &name));
+            for _ in 0..polls {
+                if futures_util::poll!(insert.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let changed = profiles.update(id, None, &change).await.unwrap();
+        // On several connections, so that most of them are not the one that was written on.
+        let seen = futures_util::future::join_all((0..4).map(|_| profiles.by_id(id))).await;
+        for profile in seen {
+            assert_eq!(profile.unwrap().unwrap().version, changed.version, "after {polls} polls");
+        }
+    }
+}
