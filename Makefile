@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/debug/local
 
 .DEFAULT_GOAL := help
-.PHONY: help up reset test guards lint sqlx-data bench bench-check local
+.PHONY: help up reset test chaos guards lint sqlx-data bench bench-check local
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ test: ## Run every test, beside PostgreSQL and Redis servers of its own.
 	cargo build --workspace --bins
 	@$(LOCAL) install
 	$(LOCAL) with-servers -- cargo test --workspace --no-fail-fast
+
+chaos: ## Take parts of a running Sallyport away under load, and write docs/RESILIENCE.md (20 minutes).
+	cargo build --workspace --bins
+	@$(LOCAL) install
+	$(TARGET)/debug/chaos $(ONLY)
 
 guards: ## Take out each guard against a race, and see the test that is named for it fail.
 	cargo build --workspace --bins

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod binary;
+pub mod chaos;
 pub mod collector;
 pub mod controlled;
 pub mod curl_session;

@@ -38,6 +38,18 @@ impl Part {
     }
 }
 
+/// A way from processes of ours to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hop {
+    State,
+    Cache,
+    AuthDatabase,
+    ProfileDatabase,
+    /// From the gateways to one replica.
+    Auth(usize),
+    Profile(usize),
+}
+
 /// A running stack. Everything ends when it is dropped, in the order of the fields.
 pub struct Stack {
     pub gateways: Vec<Replica>,
@@ -76,6 +88,15 @@ impl Stack {
     /// A client of each gateway.
     pub fn apis(&self) -> Vec<Api> {
         (0..self.gateways.len()).map(|gateway| self.api(gateway)).collect()
+    }
+
+    /// The processes of one kind.
+    pub fn of(&self, part: Part) -> &[Replica] {
+        match part {
+            Part::Gateway => &self.gateways,
+            Part::Auth => &self.auths,
+            Part::Profile => &self.profiles,
+        }
     }
 
     /// All processes of ours.

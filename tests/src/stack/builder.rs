@@ -1,6 +1,6 @@
 //! How a stack comes up: everything that can start at once does, and it is whole when `start` returns.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
@@ -12,7 +12,7 @@ use local::server::Running;
 use local::service::{self, Service};
 use local::sockets;
 
-use super::{Part, Stack};
+use super::{Hop, Part, Stack};
 use crate::controlled::{Controlled, Replica, START_LIMIT};
 use crate::database::Database;
 
@@ -23,7 +23,11 @@ pub struct Builder {
     own_auth_postgres: bool,
     own_profile_postgres: bool,
     sends_mail: bool,
+    detour: Detour,
 }
+
+/// Where a client is told that a server is, which is at an address.
+type Detour = Box<dyn Fn(Hop, SocketAddr) -> SocketAddr>;
 
 struct Variable {
     part: Option<Part>,
@@ -46,6 +50,7 @@ impl Default for Builder {
             own_auth_postgres: false,
             own_profile_postgres: false,
             sends_mail: true,
+            detour: Box::new(|_, address| address),
         }
         // Whatever the shell that runs the tests has set.
         .env_everywhere("RUST_LOG", "info")
@@ -114,6 +119,12 @@ impl Builder {
         self
     }
 
+    /// Has the processes find every server where the test says, such as behind a proxy of its own.
+    pub fn through(mut self, detour: impl Fn(Hop, SocketAddr) -> SocketAddr + 'static) -> Self {
+        self.detour = Box::new(detour);
+        self
+    }
+
     /// Starts everything and waits until it is ready.
     pub fn start(self) -> Stack {
         self.try_start().unwrap_or_else(|error| panic!("the stack did not start: {error:#}"))
@@ -133,23 +144,25 @@ impl Builder {
         let gateway_sockets = self.sockets(Part::Gateway)?;
         let auth_sockets = self.sockets(Part::Auth)?;
         let profile_sockets = self.sockets(Part::Profile)?;
+        let state_url = self.detoured(Hop::State, state.url())?;
+        let cache_url = self.detoured(Hop::Cache, cache.url())?;
         let gateway_variables = [
-            ("AUTH_ENDPOINTS", endpoints(&auth_sockets)?),
-            ("PROFILE_ENDPOINTS", endpoints(&profile_sockets)?),
-            ("CACHE_REDIS_URL", cache.url()),
+            ("AUTH_ENDPOINTS", self.endpoints(Hop::Auth, &auth_sockets)?),
+            ("PROFILE_ENDPOINTS", self.endpoints(Hop::Profile, &profile_sockets)?),
+            ("CACHE_REDIS_URL", cache_url.clone()),
         ];
         let mail_url = format!("file://{}", folder.path().join("mail").display());
         let auth_variables = [
-            ("DATABASE_URL", auth_database.url().to_owned()),
-            ("STATE_REDIS_URL", state.url()),
-            ("CACHE_REDIS_URL", cache.url()),
+            ("DATABASE_URL", self.detoured(Hop::AuthDatabase, auth_database.url().to_owned())?),
+            ("STATE_REDIS_URL", state_url.clone()),
+            ("CACHE_REDIS_URL", cache_url.clone()),
             ("MAIL_URL", mail_url),
         ];
         let auth_variables = &auth_variables[..auth_variables.len() - usize::from(!self.sends_mail)];
         let profile_variables = [
-            ("DATABASE_URL", profile_database.url().to_owned()),
-            ("STATE_REDIS_URL", state.url()),
-            ("CACHE_REDIS_URL", cache.url()),
+            ("DATABASE_URL", self.detoured(Hop::ProfileDatabase, profile_database.url().to_owned())?),
+            ("STATE_REDIS_URL", state_url),
+            ("CACHE_REDIS_URL", cache_url),
         ];
 
         let auths = self.launch(Part::Auth, auth_sockets, auth_variables)?;
@@ -171,6 +184,23 @@ impl Builder {
 
     fn sockets(&self, part: Part) -> anyhow::Result<Vec<Sockets>> {
         (0..self.counts[part as usize]).map(|_| Sockets::open()).collect()
+    }
+
+    /// `host:port` of each, separated by commas, as the gateway takes them.
+    fn endpoints(&self, hop: fn(usize) -> Hop, sockets: &[Sockets]) -> anyhow::Result<String> {
+        let addresses = sockets.iter().enumerate().map(|(index, sockets)| {
+            let address = sockets.listener.local_addr()?;
+            Ok((self.detour)(hop(index), address).to_string())
+        });
+        Ok(addresses.collect::<anyhow::Result<Vec<_>>>()?.join(","))
+    }
+
+    /// The URL of a server with the address that the processes are told.
+    fn detoured(&self, hop: Hop, url: String) -> anyhow::Result<String> {
+        let (_, after) = url.split_once("://").context("a URL without a scheme")?;
+        let place = after.split('/').next().and_then(|authority| authority.rsplit('@').next());
+        let Some(address) = place.and_then(|place| place.parse::<SocketAddr>().ok()) else { return Ok(url) };
+        Ok(url.replacen(&address.to_string(), &(self.detour)(hop, address).to_string(), 1))
     }
 
     fn launch(
@@ -205,12 +235,6 @@ impl Sockets {
     fn open() -> anyhow::Result<Self> {
         Ok(Self { listener: sockets::loopback()?, admin: sockets::loopback()? })
     }
-}
-
-/// `host:port` of each, separated by commas, as the gateway takes them.
-fn endpoints(sockets: &[Sockets]) -> anyhow::Result<String> {
-    let addresses = sockets.iter().map(|sockets| Ok(sockets.listener.local_addr()?.to_string()));
-    Ok(addresses.collect::<anyhow::Result<Vec<_>>>()?.join(","))
 }
 
 /// A new database, migrated as an operator would.

@@ -9,6 +9,7 @@ mod audit;
 mod brute_force;
 mod by_mail;
 mod cache;
+mod chaos;
 mod configuration;
 mod contract;
 mod cookies;

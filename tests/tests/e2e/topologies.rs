@@ -397,7 +397,9 @@ async fn a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout() {
             .all(|it| it.replica_flags().iter().any(|flags| flags.split(',').any(|it| it == flag)))
     };
 
-    sentinels.iter().for_each(|sentinel| sentinel.set_patience(Duration::from_secs(600)));
+    for sentinel in sentinels {
+        sentinel.set_patience(Duration::from_secs(600));
+    }
     let servers: Vec<Store> = watched.servers.into_iter().map(Controlled::new).collect();
     servers[1].kill().await;
     wait::until_true("it is out of sight", async || all_say("disconnected")).await;
@@ -406,7 +408,9 @@ async fn a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout() {
     }
     assert!(!all_say("s_down"), "the Sentinels gave it up");
 
-    sentinels.iter().for_each(|sentinel| sentinel.set_patience(Duration::from_millis(100)));
+    for sentinel in sentinels {
+        sentinel.set_patience(Duration::from_millis(100));
+    }
     wait::until_true("it is given up", async || all_say("s_down")).await;
     log_out_for_good(&api, &session).await;
     session.me(&api).await.expect(401);

@@ -34,6 +34,11 @@ impl Programs {
         installed.into_iter().max_by_key(|programs| programs.major)
     }
 
+    /// Its major version.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
     /// The installation for data that `version` (the content of its PG_VERSION) wrote: the newest one for new data.
     pub(super) fn for_data(version: Option<&str>) -> anyhow::Result<Self> {
         let Some(version) = version else {

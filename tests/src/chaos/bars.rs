@@ -1,0 +1,100 @@
+//! What a fault may cost, and what not.
+
+use std::time::{Duration, Instant};
+
+use super::journal::{Op, Outcome, Request};
+
+/// From the return of what was away to the last failure.
+pub const RECOVERY: Duration = Duration::from_secs(2);
+
+/// What a fault may cost.
+#[derive(Debug, Clone, Default)]
+pub struct Bars {
+    /// What may fail, and how long an answer that tells so may take at most.
+    pub may_fail: Vec<(Op, Duration)>,
+    pub excuses: Vec<Excuse>,
+}
+
+/// Why a request that must not fail did.
+#[derive(Debug, Clone, Copy)]
+pub enum Excuse {
+    /// It was a write, in flight when a replica of a service was lost, and answered as an outage: nobody knows whether it was
+    /// carried out, so nobody may repeat it. A replica that hangs may still do it, so that is 504 when the time is up.
+    WriteInFlight { status: u16, began: Instant, ended: Instant },
+    /// This gateway held it while it was away: its connection broke, or it was too late when the gateway went on.
+    HeldBy { gateway: usize, began: Instant, ended: Instant },
+}
+
+impl Bars {
+    /// Nothing fails.
+    pub fn nothing_fails() -> Self {
+        Self::default()
+    }
+
+    /// These alone may fail, with an answer within so long.
+    pub fn only(ops: &[Op], within: Duration) -> Self {
+        Self::nothing_fails().and(ops, within)
+    }
+
+    #[must_use]
+    pub fn and(mut self, ops: &[Op], within: Duration) -> Self {
+        self.may_fail.extend(ops.iter().map(|op| (*op, within)));
+        self
+    }
+
+    /// How long a failure of this kind may take; `None` when there is to be none.
+    pub fn limit(&self, op: Op) -> Option<Duration> {
+        self.may_fail.iter().find(|(may, _)| *may == op).map(|(_, within)| *within)
+    }
+
+    pub fn excuses(&self, request: &Request) -> bool {
+        self.excuses.iter().any(|excuse| excuse.covers(request))
+    }
+}
+
+impl Excuse {
+    fn covers(&self, request: &Request) -> bool {
+        match *self {
+            Self::WriteInFlight { status, began, ended } => {
+                !request.op.is_read()
+                    && request.outcome == Outcome::Refused(status)
+                    && request.began <= ended
+                    && request.ended >= began
+            }
+            Self::HeldBy { gateway, began, ended } => {
+                request.gateway == gateway
+                    && matches!(request.outcome, Outcome::Broken | Outcome::Refused(504))
+                    && request.began <= ended
+                    && request.ended >= began
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_writes_that_were_in_flight_and_told_are_excused() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let bars = Bars {
+            excuses: vec![Excuse::WriteInFlight { status: 503, began: at(10), ended: at(11) }],
+            ..Bars::default()
+        };
+        let request = |op, began, ended, outcome| Request {
+            op,
+            gateway: 0,
+            began: at(began),
+            ended: at(ended),
+            outcome,
+        };
+        assert!(bars.excuses(&request(Op::Patch, 9, 12, Outcome::Refused(503))));
+        assert!(!bars.excuses(&request(Op::Patch, 9, 12, Outcome::Refused(500))));
+        assert!(!bars.excuses(&request(Op::Patch, 9, 12, Outcome::Broken)));
+        assert!(!bars.excuses(&request(Op::Me, 9, 12, Outcome::Refused(503))));
+        assert!(!bars.excuses(&request(Op::Patch, 12, 13, Outcome::Refused(503))));
+        assert!(!bars.excuses(&request(Op::Patch, 8, 9, Outcome::Refused(503))));
+    }
+}

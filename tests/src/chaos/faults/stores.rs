@@ -1,0 +1,221 @@
+//! What the services stand on goes away, in every form in which it may: the failure matrix of the design.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use local::server::Server;
+
+use super::generous;
+use super::replicas::NOTICED;
+use crate::chaos::bars::{Bars, Excuse};
+use crate::chaos::journal::Op;
+use crate::chaos::load::Crowd;
+use crate::chaos::proxy::{Proxy, Weather};
+use crate::chaos::report::Chapter;
+use crate::chaos::stage::{Form, Stage};
+use crate::controlled::Controlled;
+use crate::stack::Hop;
+
+const TEXT: &str = "Two gateways, two replicas of each service, and a proxy in front of every server and every replica. What may \
+    fail at all, and how long an answer that says so may take, is the failure matrix: without the session store all but public profiles is 503 \
+    within 500 ms; without the cache only changes are refused; without the users' database only logins and registrations, within 2 s; \
+    without the profiles' database changes and what is not cached; without a service what it does. *Frozen* is a SIGSTOP, in a *black hole* \
+    packets vanish both ways and connections stay open, with *answers lost* they vanish one way. Recovery is held against 2 s.";
+
+/// How long each outage lasts.
+const OUTAGE: Duration = Duration::from_secs(4);
+const LONG_OUTAGE: Duration = Duration::from_secs(10);
+const SLOW: Duration = Duration::from_millis(500);
+/// The gateway's own deadline: every answer comes within it.
+const DEADLINE: Duration = Duration::from_secs(5);
+const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
+const WITHOUT_USERS: Duration = Duration::from_secs(2);
+
+const NEED_SESSIONS: [Op; 7] =
+    [Op::Register, Op::Login, Op::Logout, Op::Me, Op::Profile, Op::Patch, Op::Fresh];
+
+type Proxies = Rc<RefCell<HashMap<Hop, Proxy>>>;
+
+/// How something goes away while its process lives.
+const WEATHERS: [(&str, Weather); 4] = [
+    ("in a black hole", Weather::BlackHole),
+    ("answers lost", Weather::AnswersLost),
+    ("slow, 500 ms each way", Weather::Slow(SLOW)),
+    ("connections reset", Weather::Reset),
+];
+
+pub(super) async fn run(form: Form) -> Chapter {
+    let proxies = Proxies::default();
+    let detour = {
+        let proxies = proxies.clone();
+        move |hop, address| {
+            let proxy = Proxy::start(address).unwrap_or_else(|error| panic!("no proxy: {error}"));
+            proxies.borrow_mut().entry(hop).or_insert(proxy).address()
+        }
+    };
+    let stack = generous().gateways(2).auths(2).profiles(2).own_auth_postgres().own_profile_postgres();
+    let stage = Stage::set(stack.through(detour).start(), form, Crowd::USUAL).await;
+    let mut trial = Trial { stage, proxies };
+    trial.state().await;
+    trial.cache().await;
+    let (auth, profile) =
+        (trial.stage.stack.auth_database.server(), trial.stage.stack.profile_database.server());
+    let (auth, profile) = (auth.clone(), profile.clone());
+    trial.outages("Postgres of users", &auth, Hop::AuthDatabase, without_users).await;
+    trial.outages("Postgres of profiles", &profile, Hop::ProfileDatabase, without_profiles).await;
+    if form == Form::Full {
+        trial.services().await;
+    }
+    Chapter { title: "Stores and services", text: TEXT, rows: trial.stage.end().await, skipped: Vec::new() }
+}
+
+fn without_state() -> Bars {
+    Bars::only(&NEED_SESSIONS, WITHOUT_SESSIONS)
+}
+
+fn without_cache() -> Bars {
+    Bars::only(&[Op::Patch], DEADLINE)
+}
+
+fn without_users() -> Bars {
+    Bars::only(&[Op::Register, Op::Login], WITHOUT_USERS)
+}
+
+fn without_profiles() -> Bars {
+    Bars::only(&[Op::Patch, Op::Fresh], DEADLINE)
+}
+
+struct Trial {
+    stage: Stage,
+    proxies: Proxies,
+}
+
+impl Trial {
+    async fn state(&mut self) {
+        let state = self.stage.stack.state.clone();
+        self.outages("Redis for sessions", &state, Hop::State, without_state).await;
+        let form = self.stage.form;
+        if form == Form::Full {
+            self.long_stop("Redis for sessions", &state, without_state()).await;
+        }
+        let empty = async |stage: &Stage| {
+            // Before and after, for somebody may log in while it is on its way down.
+            stage.ground().lose_sessions();
+            state.flush().await;
+            state.kill().await;
+            stage.hold(Duration::from_secs(2)).await;
+            stage.ground().lose_sessions();
+            state.start().await;
+        };
+        self.stage.fault("Redis for sessions restarted empty", without_state(), empty).await;
+    }
+
+    async fn cache(&mut self) {
+        let cache = self.stage.stack.cache.clone();
+        self.outages("Redis for cache", &cache, Hop::Cache, without_cache).await;
+        if self.stage.form == Form::Full {
+            self.long_stop("Redis for cache", &cache, without_cache()).await;
+            let flush = async |_: &Stage| cache.flush().await;
+            self.stage.fault("Redis for cache emptied", Bars::nothing_fails(), flush).await;
+        }
+    }
+
+    /// One server goes, in every form.
+    async fn outages<S: Server + 'static>(
+        &mut self,
+        name: &str,
+        server: &Controlled<S>,
+        hop: Hop,
+        bars: fn() -> Bars,
+    ) {
+        let killed = async |stage: &Stage| {
+            server.kill().await;
+            stage.hold(OUTAGE).await;
+            server.start().await;
+        };
+        self.stage.fault(format!("{name} killed"), bars(), killed).await;
+        let frozen = async |stage: &Stage| {
+            server.pause().await;
+            stage.hold(OUTAGE).await;
+            server.resume().await;
+        };
+        self.stage.fault(format!("{name} frozen"), bars(), frozen).await;
+        let weathers = if self.stage.form == Form::Full { &WEATHERS[..] } else { &WEATHERS[..1] };
+        for (form, weather) in weathers {
+            self.network(&format!("{name} {form}"), &[hop], *weather, bars()).await;
+        }
+    }
+
+    async fn long_stop<S: Server + 'static>(&mut self, name: &str, server: &Controlled<S>, bars: Bars) {
+        let stopped = async |stage: &Stage| {
+            server.stop().await;
+            stage.hold(LONG_OUTAGE).await;
+            server.start().await;
+        };
+        self.stage.fault(format!("{name} stopped for 10 s"), bars, stopped).await;
+    }
+
+    async fn network(&mut self, name: &str, hops: &[Hop], weather: Weather, bars: Bars) {
+        let proxies = self.proxies.clone();
+        let turn = |weather| hops.iter().for_each(|hop| proxies.borrow()[hop].set(weather));
+        let bad = async |stage: &Stage| {
+            let began = Instant::now();
+            turn(weather);
+            stage.hold(OUTAGE).await;
+            turn(Weather::Fair);
+            if matches!(hops, [Hop::Auth(_) | Hop::Profile(_)]) {
+                let ended = began + NOTICED;
+                stage.excuse(Excuse::WriteInFlight { status: 504, began, ended });
+            }
+        };
+        self.stage.fault(name, bars, bad).await;
+    }
+
+    /// One replica of a service, and then all of them.
+    async fn services(&mut self) {
+        let without_auth = || Bars::only(&NEED_SESSIONS, DEADLINE);
+        let without_profile = || Bars::only(&[Op::Profile, Op::Public, Op::Fresh, Op::Patch], DEADLINE);
+        let (auths, profiles) = ([Hop::Auth(0), Hop::Auth(1)], [Hop::Profile(0), Hop::Profile(1)]);
+        for (form, weather) in WEATHERS.into_iter().take(2) {
+            let name = format!("One auth-svc {form}");
+            self.network(&name, &auths[..1], weather, Bars::nothing_fails()).await;
+            let name = format!("One profile-svc {form}");
+            self.network(&name, &profiles[..1], weather, Bars::nothing_fails()).await;
+        }
+        self.network("All auth-svc in a black hole", &auths, Weather::BlackHole, without_auth()).await;
+        self.network("All profile-svc in a black hole", &profiles, Weather::BlackHole, without_profile())
+            .await;
+        for (name, killed, bars) in
+            [("auth-svc", true, without_auth()), ("profile-svc", false, without_profile())]
+        {
+            let gone = async |stage: &Stage| {
+                let replicas = if killed { &stage.stack.auths } else { &stage.stack.profiles };
+                for replica in replicas {
+                    replica.kill().await;
+                }
+                stage.hold(OUTAGE).await;
+                for replica in replicas {
+                    replica.start().await;
+                }
+            };
+            self.stage.fault(format!("All {name} killed"), bars, gone).await;
+        }
+        for (name, frozen, bars) in
+            [("auth-svc", true, without_auth()), ("profile-svc", false, without_profile())]
+        {
+            let gone = async |stage: &Stage| {
+                let replicas = if frozen { &stage.stack.auths } else { &stage.stack.profiles };
+                for replica in replicas {
+                    replica.pause().await;
+                }
+                stage.hold(OUTAGE).await;
+                for replica in replicas {
+                    replica.resume().await;
+                }
+            };
+            self.stage.fault(format!("All {name} frozen"), bars, gone).await;
+        }
+    }
+}

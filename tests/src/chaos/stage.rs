@@ -1,0 +1,124 @@
+//! A stack under load, and how one fault after the other is measured on it.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use super::bars::{Bars, Excuse};
+use super::load::{Crowd, Ground, Load};
+use super::row::{Row, Seen, is_level};
+use super::vitals;
+use crate::stack::Stack;
+use crate::wait;
+
+/// So long without a failure is recovered.
+const QUIET: Duration = Duration::from_secs(1);
+/// What has not recovered after this long does not.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+/// How long memory and files may take to come down to their level.
+const LEVEL_LIMIT: Duration = Duration::from_secs(8);
+/// Where there is no clock, so many requests pass for a second. Few, for all clients may wait for one gateway that is away.
+const REQUESTS_A_SECOND: f64 = 15.0;
+
+/// How thorough a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Everything, with its times.
+    Full,
+    /// Fewer and shorter faults; nothing is judged by the clock.
+    Short,
+}
+
+pub struct Stage {
+    pub stack: Stack,
+    pub form: Form,
+    load: Load,
+    rows: Vec<Row>,
+    excuses: RefCell<Vec<Excuse>>,
+}
+
+impl Stage {
+    pub async fn set(stack: Stack, form: Form, crowd: Crowd) -> Self {
+        let load = Load::start(stack.apis(), crowd).await;
+        let stage = Self { stack, form, load, rows: Vec::new(), excuses: RefCell::default() };
+        stage.hold(Duration::from_secs(3)).await;
+        stage
+    }
+
+    pub fn ground(&self) -> &Ground {
+        &self.load.ground
+    }
+
+    /// Lets the load go on for so long, or for some requests where there is no clock.
+    pub async fn hold(&self, length: Duration) {
+        match self.form {
+            Form::Full => tokio::time::sleep(length).await,
+            Form::Short => {
+                let goal = (length.as_secs_f64() * REQUESTS_A_SECOND) as usize;
+                let goal = self.ground().journal.len() + goal;
+                let reached = async || self.ground().journal.len() >= goal;
+                wait::until_true("the load has gone on", reached).await;
+            }
+        }
+    }
+
+    /// Runs `fault`, which returns when what it took away is back, waits until no request fails any more, and judges what was seen.
+    pub async fn fault(&mut self, name: impl Into<String>, bars: Bars, fault: impl AsyncFnOnce(&Self)) {
+        let name = name.into();
+        let (journal, verdicts) = (self.ground().journal.clone(), self.ground().verdicts.clone());
+        let before = vitals::of_all(self.stack.replicas());
+        let (position, wrong) = (journal.len(), verdicts.len());
+        fault(self).await;
+        let recovery = self.recovery(Instant::now(), position).await;
+        let after = self.level(&before).await;
+        self.load.check_all_there();
+        let bars = Bars { excuses: self.excuses.take(), ..bars };
+        let (requests, wrong) = (journal.since(position), verdicts.since(wrong));
+        let seen = Seen { requests, wrong, recovery, before, after };
+        let row = Row::judge(name, &bars, seen, self.form == Form::Full);
+        super::report::tell(&row);
+        self.rows.push(row);
+    }
+
+    /// Adds what is to be known of the last fault besides.
+    pub fn note(&mut self, note: String, missed: Option<String>) {
+        if let Some(row) = self.rows.last_mut() {
+            row.note = note;
+            row.missed.extend(missed);
+        }
+    }
+
+    pub fn excuse(&self, excuse: Excuse) {
+        self.excuses.borrow_mut().push(excuse);
+    }
+
+    /// Ends the load.
+    pub async fn end(self) -> Vec<Row> {
+        self.load.end().await;
+        self.rows
+    }
+
+    /// From the return of what was away to the last failure.
+    async fn recovery(&self, returned: Instant, position: usize) -> Option<Duration> {
+        let journal = &self.ground().journal;
+        while returned.elapsed() < RECOVERY_LIMIT {
+            let last = journal.last_failure(position).filter(|last| *last > returned).unwrap_or(returned);
+            if last.elapsed() >= QUIET {
+                return Some(last - returned);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+
+    /// What the processes hold once it has come down to its level, or has not.
+    async fn level(&self, before: &[Option<vitals::Vitals>]) -> Vec<Option<vitals::Vitals>> {
+        let deadline = Instant::now() + LEVEL_LIMIT;
+        loop {
+            let after = vitals::of_all(self.stack.replicas());
+            if self.form == Form::Short || is_level(before, &after) || Instant::now() >= deadline {
+                return after;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
