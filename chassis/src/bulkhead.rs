@@ -1,11 +1,25 @@
 //! Bulkheads: so many places for one kind of work and no more, so that what hangs fills its own and nobody else's.
 //!
-//! A bulkhead refuses; it never waits and holds no timer. To enter and to leave cost a few atomic operations each.
+//! What finds no place waits a moment, in order of arrival, for most crowds are gone after that. Then it is refused, or at once where
+//! the line is long. To refuse is work as well, though, and who is refused may be back at once: a process that does nothing else than refuse serves nobody. So there
+//! are so many refusals a second, and who gets none waits on, which costs nothing. A line that is full refuses whatever comes.
+//!
+//! To enter and to leave where there is room costs a few atomic operations each, no timer and no allocation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+mod refusals;
+
+pub use refusals::Refusals;
+
+/// How long a crowd may take to pass. Refusals are told within 50 ms, and the process may be late itself.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// The places for one kind of work in this process. Clones share them.
 ///
@@ -13,9 +27,22 @@ use metrics::{Counter, Gauge};
 #[derive(Clone)]
 pub struct Bulkhead(Arc<Places>);
 
+/// How much of one kind of work there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    pub places: usize,
+    /// Who may wait for one of them.
+    pub line: usize,
+    /// How long one waits who cannot be refused before.
+    pub patience: Duration,
+}
+
 struct Places {
-    limit: usize,
+    room: Room,
     taken: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+    refusals: Refusals,
     in_flight: Gauge,
     shed: Counter,
 }
@@ -34,37 +61,73 @@ pub struct Lent<'a>(&'a Bulkhead);
 
 impl Bulkhead {
     /// `name` is its label in the metrics.
-    pub fn new(name: &'static str, limit: usize) -> Self {
-        metrics::gauge!("bulkhead_limit", "bulkhead" => name).set(limit as f64);
+    pub fn new(name: &'static str, room: Room, refusals: &Refusals) -> Self {
+        metrics::gauge!("bulkhead_limit", "bulkhead" => name).set(room.places as f64);
         let in_flight = metrics::gauge!("bulkhead_in_flight", "bulkhead" => name);
         in_flight.set(0.0);
         let shed = metrics::counter!("bulkhead_shed_total", "bulkhead" => name);
         shed.absolute(0);
-        Self(Arc::new(Places { limit, taken: AtomicUsize::new(0), in_flight, shed }))
+        Self(Arc::new(Places {
+            room,
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+            refusals: refusals.clone(),
+            in_flight,
+            shed,
+        }))
     }
 
-    /// Takes a place.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn enter(&self) -> Result<Place, Full> {
-        self.enter_beyond(0)
+    /// Takes a place if there is one, and nobody waits for it.
+    pub fn try_enter(&self) -> Option<Place> {
+        if self.0.waiting.load(Ordering::Relaxed) > 0 { None } else { self.take(self.0.room.places) }
     }
 
     /// Takes a place, be it one of so many beyond the limit that are there for this kind of work alone.
+    pub fn try_enter_beyond(&self, reserve: usize) -> Option<Place> {
+        self.take(self.0.room.places.saturating_add(reserve))
+    }
+
+    /// Takes a place, and waits for it as the module says.
     ///
     /// # Errors
-    /// There is none.
-    pub fn enter_beyond(&self, reserve: usize) -> Result<Place, Full> {
-        let places = &self.0;
-        let taken = places.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        if taken > places.limit.saturating_add(reserve) {
-            places.taken.fetch_sub(1, Ordering::Relaxed);
-            places.shed.increment(1);
-            return Err(Full);
+    /// There is none in time.
+    pub async fn enter(&self) -> Result<Place, Full> {
+        match self.try_enter() {
+            Some(place) => Ok(place),
+            None => self.wait().await,
         }
-        places.in_flight.set(taken as f64);
-        Ok(Place(self.0.clone()))
+    }
+
+    async fn wait(&self) -> Result<Place, Full> {
+        let places = &*self.0;
+        let (ahead, _waiting) = places.stand_in_line();
+        if ahead >= places.room.line {
+            return Err(self.refuse());
+        }
+        let begun = Instant::now();
+        let (moment, patience) = (begun + MOMENT, begun + places.room.patience.max(2 * MOMENT));
+        // In a long line it takes no moment to see that it will take more than one.
+        let mut until = if ahead < places.room.places {
+            moment
+        } else if places.refusals.take() {
+            return Err(self.refuse());
+        } else {
+            patience
+        };
+        loop {
+            let mut freed = std::pin::pin!(places.freed.notified());
+            freed.as_mut().enable();
+            if let Some(place) = self.take(places.room.places) {
+                return Ok(place);
+            }
+            while timeout_at(until, freed.as_mut()).await.is_err() {
+                if until == patience || places.refusals.take() {
+                    return Err(self.refuse());
+                }
+                until = patience;
+            }
+        }
     }
 
     /// Leaves the place that the caller holds to others, for as long as the caller waits for somebody whose time is not ours.
@@ -76,20 +139,35 @@ impl Bulkhead {
     pub fn in_flight(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
+
+    fn take(&self, limit: usize) -> Option<Place> {
+        let places = &self.0;
+        let taken = places.taken.fetch_add(1, Ordering::Relaxed) + 1;
+        if taken > limit {
+            places.taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        places.in_flight.set(taken as f64);
+        Some(Place(self.0.clone()))
+    }
+
+    fn refuse(&self) -> Full {
+        self.0.shed.increment(1);
+        Full
+    }
 }
 
 impl Lent<'_> {
-    /// Ends the wait.
+    /// Ends the wait: the place is the holder's again, as soon as one is free.
     ///
     /// # Errors
-    /// Every place has been taken meanwhile. The caller still holds one too many, and is to give it up at once.
-    pub fn take_back(self) -> Result<(), Full> {
-        let places = &self.0.0;
-        if places.taken.load(Ordering::Relaxed) < places.limit {
-            return Ok(());
-        }
-        places.shed.increment(1);
-        Err(Full)
+    /// There is none in time. The caller still holds one too many, and is to give it up at once.
+    pub async fn take_back(self) -> Result<(), Full> {
+        let place = self.0.enter().await?;
+        // The holder counts again before the place goes, so that nobody gets in between.
+        drop(self);
+        drop(place);
+        Ok(())
     }
 }
 
@@ -103,6 +181,14 @@ impl Places {
     fn leave(&self) {
         let before = self.taken.fetch_sub(1, Ordering::Relaxed);
         self.in_flight.set(before.saturating_sub(1) as f64);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// How many were there before, too.
+    fn stand_in_line(&self) -> (usize, InLine<'_>) {
+        (self.waiting.fetch_add(1, Ordering::Relaxed), InLine(self))
     }
 }
 
@@ -112,67 +198,13 @@ impl Drop for Place {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+struct InLine<'a>(&'a Places);
 
-    #[test]
-    fn what_finds_no_place_is_refused_and_a_place_that_was_left_is_free() {
-        let bulkhead = Bulkhead::new("test", 2);
-        let first = bulkhead.enter().unwrap();
-        let _second = bulkhead.enter().unwrap();
-        for _ in 0..3 {
-            assert!(bulkhead.enter().is_err());
-        }
-        assert_eq!(bulkhead.in_flight(), 2, "refusals take nothing");
-        drop(first);
-        assert!(bulkhead.enter().is_ok());
-    }
-
-    #[test]
-    fn the_reserve_is_for_those_alone_who_may_go_beyond_the_limit() {
-        let bulkhead = Bulkhead::new("test", 1);
-        let _ordinary = bulkhead.enter().unwrap();
-        let reserved = bulkhead.enter_beyond(1).unwrap();
-        assert!(bulkhead.enter_beyond(1).is_err());
-        assert!(bulkhead.enter().is_err());
-        drop(reserved);
-        assert!(bulkhead.enter().is_err(), "the limit is as it was");
-        assert_eq!(bulkhead.in_flight(), 1);
-    }
-
-    #[test]
-    fn a_lent_place_is_free_to_others_and_comes_back_when_there_is_room() {
-        let bulkhead = Bulkhead::new("test", 1);
-        let mine = bulkhead.enter().unwrap();
-        let lent = bulkhead.lend();
-        let other = bulkhead.enter().unwrap();
-        assert!(lent.take_back().is_err(), "somebody else has it");
-        drop((mine, other));
-        assert_eq!(bulkhead.in_flight(), 0);
-
-        let mine = bulkhead.enter().unwrap();
-        assert!(bulkhead.lend().take_back().is_ok());
-        assert_eq!(bulkhead.in_flight(), 1);
-        drop(bulkhead.lend());
-        drop(mine);
-        assert_eq!(bulkhead.in_flight(), 0, "a wait that was given up costs nothing");
-    }
-
-    #[test]
-    fn threads_that_crowd_in_and_out_leave_it_empty() {
-        let bulkhead = Bulkhead::new("test", 3);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..1_000 {
-                        let place = bulkhead.enter();
-                        assert!(bulkhead.in_flight() <= 3 + 4);
-                        drop(place);
-                    }
-                });
-            }
-        });
-        assert_eq!(bulkhead.in_flight(), 0);
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,10 @@ use tracing::Instrument as _;
 
 use crate::trace;
 
+mod outage;
+
+use outage::Outage;
+
 /// How long a unit of work waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a unit of work may take once it has a connection; the server gives up on a statement a little later.
@@ -69,6 +73,7 @@ impl fmt::Debug for PostgresUrl {
 pub struct Postgres {
     pool: PgPool,
     answered: Arc<AtomicBool>,
+    outage: Arc<Outage>,
 }
 
 impl Postgres {
@@ -99,7 +104,7 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(options);
-        Self { pool, answered: Arc::default() }
+        Self { pool, answered: Arc::default(), outage: Arc::new(Outage::new(size)) }
     }
 
     /// Whether it has answered at least once.
@@ -121,13 +126,17 @@ impl Postgres {
     ///
     /// # Errors
     /// `PoolTimedOut` when no connection could be had or the work took too long; after the latter nobody knows whether it
-    /// was done.
+    /// was done. At once while the database is away and as many as have connections try it already.
     pub async fn run<T>(
         &self,
         operation: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         metrics::counter!("db_client_operations_total", "operation" => operation).increment(1);
+        let Some(trial) = self.outage.begin() else {
+            metrics::counter!("db_client_failures_total", "operation" => operation).increment(1);
+            return Err(sqlx::Error::PoolTimedOut);
+        };
         let run = std::pin::pin!(async {
             let mut in_use = InUse(Some(self.pool.acquire().await?));
             let Some(connection) = &mut in_use.0 else { return Err(sqlx::Error::PoolClosed) };
@@ -142,9 +151,13 @@ impl Postgres {
         let outcome = if trace::is_sampled() { run.instrument(span(operation)).await } else { run.await };
         match &outcome {
             Err(error) if is_away(error) => {
+                trial.failed();
                 metrics::counter!("db_client_failures_total", "operation" => operation).increment(1);
             }
-            _ => self.answered.store(true, Ordering::Relaxed),
+            _ => {
+                trial.answered();
+                self.answered.store(true, Ordering::Relaxed);
+            }
         }
         outcome
     }
@@ -231,5 +244,12 @@ mod tests {
         let error = tokio::time::timeout(Duration::from_secs(20), ping).await.unwrap().unwrap_err();
         assert!(is_away(&error), "{error}");
         assert!(!postgres.answered());
+
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut trial = std::pin::pin!(postgres.run("ping", async |connection| connection.ping().await));
+        assert!(futures_util::poll!(trial.as_mut()).is_pending());
+        let other = postgres.run("ping", async |connection| connection.ping().await);
+        let refused = futures_util::FutureExt::now_or_never(other);
+        assert!(refused.is_some_and(|outcome| outcome.is_err()), "others fail at once");
     }
 }

@@ -1,5 +1,5 @@
-//! How many requests are in flight at once, and which are refused when there are too many: before any work, and without
-//! looking at anything but method and route.
+//! How many requests are in flight at once, and which wait and are refused when there are too many: before any work, and
+//! without looking at anything but method and route.
 //!
 //! All requests share the places of the gateway. What waits for one upstream has only a part of them, so that an upstream that
 //! hangs leaves places to those who do not need it.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use chassis::bulkhead::{Bulkhead, Full, Lent, Place};
+use chassis::bulkhead::{Bulkhead, Full, Lent, Place, Refusals, Room};
 use http::Method;
 use http_body_util::{BodyExt as _, Limited};
 
@@ -16,6 +16,17 @@ use crate::config::Bounds;
 
 /// How long a refusal waits for the rest of its request, without which the connection would be of no more use.
 const REST_OF_A_REQUEST: Duration = Duration::from_millis(10);
+
+/// How long a request waits at the door that cannot be refused before.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same inside, where whoever waits for an upstream holds a place of the gateway meanwhile.
+const PATIENCE_INSIDE: Duration = Duration::from_millis(200);
+
+/// The part of the places that those who wait for one upstream have.
+pub fn part(places: usize, bounds: &Bounds) -> Room {
+    Room { places, line: bounds.max_in_flight as usize, patience: PATIENCE_INSIDE }
+}
 
 /// The places of one gateway.
 pub struct Admission {
@@ -34,27 +45,39 @@ pub enum Admitted {
 }
 
 impl Admission {
-    pub fn new(bounds: &Bounds) -> Self {
-        let limit = bounds.max_in_flight as usize;
+    pub fn new(bounds: &Bounds, refusals: &Refusals) -> Self {
+        let places = bounds.max_in_flight as usize;
+        let room = Room { places, line: 16 * places, patience: PATIENCE };
         Self {
-            requests: Bulkhead::new("requests", limit),
-            reserve: limit / 8,
+            requests: Bulkhead::new("requests", room, refusals),
+            reserve: places / 8,
             body_limit: bounds.body_limit_bytes,
         }
     }
 
-    /// Lets a request in.
-    ///
-    /// # Errors
-    /// There is no place for it.
-    pub fn admit(&self, request: &Request) -> Result<Admitted, Full> {
+    /// Lets a request in, if there is a place for it.
+    pub fn admit(&self, request: &Request) -> Option<Admitted> {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let place = match Rank::of(request.method(), route.unwrap_or_default()) {
-            Rank::Operations => return Ok(Admitted::Uncounted),
-            Rank::Logout => self.requests.enter_beyond(self.reserve)?,
-            Rank::Ordinary => self.requests.enter()?,
+            Rank::Operations => return Some(Admitted::Uncounted),
+            Rank::Logout => self.requests.try_enter_beyond(self.reserve)?,
+            Rank::Ordinary => self.requests.try_enter()?,
         };
-        Ok(Admitted::With { _place: place })
+        Some(Admitted::With { _place: place })
+    }
+
+    /// Lets a request in that found no place at first.
+    ///
+    /// # Errors
+    /// It is to be refused. What had come of its body is off the connection then.
+    pub async fn wait(&self, request: Request) -> Result<(Admitted, Request), Full> {
+        match self.requests.enter().await {
+            Ok(place) => Ok((Admitted::With { _place: place }, request)),
+            Err(full) => {
+                self.read_off(request.into_body()).await;
+                Err(full)
+            }
+        }
     }
 
     /// To be held by a request that waits for its own client: who is slow to send keeps nobody out.
@@ -63,7 +86,7 @@ impl Admission {
     }
 
     /// Takes the body of a request that was refused off its connection, if it is there already.
-    pub async fn read_off(&self, body: Body) {
+    async fn read_off(&self, body: Body) {
         let rest = Limited::new(body, self.body_limit).collect();
         let _ = tokio::time::timeout(REST_OF_A_REQUEST, rest).await;
     }

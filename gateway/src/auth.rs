@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::bulkhead::Bulkhead;
+use chassis::bulkhead::{Bulkhead, Refusals};
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
@@ -18,6 +18,7 @@ use proto::auth::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
+use crate::admission;
 use crate::config::Bounds;
 use crate::problem::Problem;
 
@@ -45,7 +46,8 @@ pub enum Key<'a> {
 }
 
 impl Auth {
-    pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
+    pub fn open(endpoints: Endpoints, bounds: &Bounds, refusals: &Refusals, shutdown: &Shutdown) -> Self {
+        let places = bounds.max_in_flight as usize;
         let settings = Settings {
             attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
@@ -62,8 +64,8 @@ impl Auth {
             client: AuthServiceClient::new(upstream.clone()),
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
             upstream,
-            checks: Bulkhead::new("sessions", bounds.max_in_flight as usize * 3 / 4),
-            passwords: Bulkhead::new("passwords", bounds.max_in_flight as usize / 8),
+            checks: Bulkhead::new("sessions", admission::part(places * 3 / 4, bounds), refusals),
+            passwords: Bulkhead::new("passwords", admission::part(places / 8, bounds), refusals),
             session_timeout: bounds.session_timeout(),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
@@ -79,7 +81,7 @@ impl Auth {
     /// # Errors
     /// 401 when the token opens no session; 503 or 504 when nobody can tell.
     pub async fn validate_session(&self, token: &str) -> Result<Session, Problem> {
-        let _place = self.checks.enter()?;
+        let _place = self.checks.enter().await?;
         let request = ValidateSessionRequest { token: token.to_owned() };
         let answer = self.sessions.call(&request, Instant::now() + self.session_timeout).await?;
         answer.session.ok_or_else(|| incomplete("ValidateSession"))
@@ -87,13 +89,13 @@ impl Auth {
 
     /// The new user, and whether an earlier request with the same key has made it.
     pub async fn register(&self, request: RegisterRequest) -> Result<(User, bool), Problem> {
-        let _place = self.passwords.enter()?;
+        let _place = self.passwords.enter().await?;
         let answer = self.client.clone().register(self.write(request)).await?.into_inner();
         answer.user.map(|user| (user, answer.replayed)).ok_or_else(|| incomplete("Register"))
     }
 
     pub async fn login(&self, request: LoginRequest) -> Result<LoginResponse, Problem> {
-        let _place = self.passwords.enter()?;
+        let _place = self.passwords.enter().await?;
         Ok(self.client.clone().login(self.write(request)).await?.into_inner())
     }
 
@@ -149,7 +151,7 @@ impl Auth {
     /// # Errors
     /// 403 when the current password is wrong, 400 when the new one is not acceptable.
     pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter()?;
+        let _place = self.passwords.enter().await?;
         self.client.clone().change_password(self.write(request)).await.map_err(about_signed_in)?;
         Ok(())
     }
@@ -163,7 +165,7 @@ impl Auth {
     /// # Errors
     /// 400 when the token is not good, or the new password not acceptable.
     pub async fn confirm_password_reset(&self, request: ConfirmPasswordResetRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter()?;
+        let _place = self.passwords.enter().await?;
         self.client.clone().confirm_password_reset(self.write(request)).await?;
         Ok(())
     }
@@ -199,7 +201,7 @@ impl Auth {
     /// # Errors
     /// 403 when the password is wrong, 401 when somebody else was quicker.
     pub async fn delete_user(&self, request: DeleteUserRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter()?;
+        let _place = self.passwords.enter().await?;
         self.client.clone().delete_user(self.write(request)).await.map_err(about_signed_in)?;
         Ok(())
     }

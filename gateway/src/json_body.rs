@@ -67,7 +67,7 @@ async fn read(request: Request, app: &App) -> Result<Bytes, Problem> {
     if read.is_err() {
         let place = app.admission.while_the_client_sends();
         read = timeout(bounds.body_timeout(), body).await;
-        place.take_back()?;
+        place.take_back().await?;
     }
     match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt as _};
 
 use crate::app::App;
 use crate::problem::Problem;
@@ -35,7 +35,7 @@ pub struct Around<S> {
 
 impl<S> Service<Request> for Around<S>
 where
-    S: Service<Request, Error = Infallible>,
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
     S::Response: IntoResponse,
     S::Future: Send + 'static,
 {
@@ -52,19 +52,15 @@ where
         let observation = observe::Observation::begin(&request, &app.settings);
         let uri = request.uri().clone();
         let refused = guard::refuse_oversized(&request, &app.settings.bounds);
-        let admitted = match app.admission.admit(&request) {
-            Ok(admitted) => Ok((admitted, self.inner.call(request))),
-            Err(full) => Err((full, request.into_body())),
+        let route = match app.admission.admit(&request) {
+            Some(admitted) => Ok((admitted, self.inner.call(request))),
+            None => Err(Box::pin(wait(app.clone(), self.inner.clone(), request))),
         };
-        let places = app.clone();
         let route = async move {
-            match (refused, admitted) {
+            match (refused, route) {
                 (Some(problem), _) => problem.into_response(),
                 (None, Ok((_place, route))) => route.await.into_response(),
-                (None, Err((full, body))) => {
-                    places.admission.read_off(body).await;
-                    Problem::from(full).into_response()
-                }
+                (None, Err(waiting)) => waiting.await,
             }
         };
         Box::pin(async move {
@@ -80,5 +76,17 @@ where
             // 4. All of it happens in one trace, and is counted and logged once.
             Ok(observation.around(answered, &app.durations).await)
         })
+    }
+}
+
+/// What becomes of a request that found no place at first.
+async fn wait<S>(app: App, inner: S, request: Request) -> Response
+where
+    S: Service<Request, Error = Infallible>,
+    S::Response: IntoResponse,
+{
+    match app.admission.wait(request).await {
+        Ok((_place, request)) => inner.oneshot(request).await.into_response(),
+        Err(full) => Problem::from(full).into_response(),
     }
 }

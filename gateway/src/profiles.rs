@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chassis::bulkhead::Bulkhead;
+use chassis::bulkhead::{Bulkhead, Refusals};
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
@@ -19,6 +19,7 @@ use proto::profile::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
+use crate::admission;
 use crate::auth::{ATTEMPT_TIMEOUT, Auth, Key};
 use crate::config::Bounds;
 use crate::observe;
@@ -41,7 +42,8 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    pub fn open(endpoints: Endpoints, bounds: &Bounds, shutdown: &Shutdown) -> Self {
+    pub fn open(endpoints: Endpoints, bounds: &Bounds, refusals: &Refusals, shutdown: &Shutdown) -> Self {
+        let places = bounds.max_in_flight as usize;
         let settings = Settings {
             attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
@@ -55,7 +57,7 @@ impl Profiles {
             client: ProfileServiceClient::new(upstream.clone()),
             reads: upstream.call_stream("/sallyport.profile.v1.ProfileService/GetProfileStream"),
             upstream,
-            places: Bulkhead::new("profiles", bounds.max_in_flight as usize / 2),
+            places: Bulkhead::new("profiles", admission::part(places / 2, bounds), refusals),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
         }
@@ -70,7 +72,7 @@ impl Profiles {
     /// # Errors
     /// 404 when there is no such user.
     pub async fn get(&self, auth: &Auth, key: Key<'_>) -> Result<Profile, Problem> {
-        let _place = self.places.enter()?;
+        let _place = self.places.enter().await?;
         let request_key = match key {
             Key::UserId(id) => get_profile_request::Key::UserId(id.to_owned()),
             Key::Username(name) => get_profile_request::Key::Username(name.to_owned()),
@@ -94,7 +96,7 @@ impl Profiles {
         change: ProfileChange,
         expected_version: Option<u64>,
     ) -> Result<Profile, Problem> {
-        let _place = self.places.enter()?;
+        let _place = self.places.enter().await?;
         let request = UpdateProfileRequest {
             profile: Some(Profile { user_id: user_id.to_owned(), ..change.values }),
             update_mask: Some(change.mask),
@@ -114,7 +116,7 @@ impl Profiles {
 
     /// Makes the profile of a user who has just registered. Best effort: the first read makes up for it.
     pub async fn create_eagerly(&self, user: &User) {
-        let Ok(_place) = self.places.enter() else { return };
+        let Some(_place) = self.places.try_enter() else { return };
         if let Err(error) = self.create(user, EAGER_CREATION).await {
             tracing::debug!(code = ?error.code(), "the profile of a new user is left to its first read");
         }
@@ -122,7 +124,7 @@ impl Profiles {
 
     /// Notes, in the background and at best effort, that the user was there.
     pub fn record_seen_later(&self, shutdown: &Shutdown, user_id: String) {
-        let Ok(place) = self.places.enter() else { return };
+        let Some(place) = self.places.try_enter() else { return };
         let mut client = self.client.clone();
         let record = async move {
             let _place = place;

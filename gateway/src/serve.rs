@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chassis::bulkhead::Refusals;
 use chassis::http::Limits as ConnectionLimits;
 use chassis::process::Process;
 use chassis::readiness::Readiness;
@@ -38,8 +39,9 @@ pub async fn serve(args: Args, process: Process) -> anyhow::Result<()> {
 
 /// Connects to everything, in the background: a gateway starts, and answers 503, without its upstreams.
 fn build(args: &Args, shutdown: &Shutdown) -> App {
-    let auth = Auth::open(args.auth_endpoints.clone(), &args.bounds, shutdown);
-    let profiles = Profiles::open(args.profile_endpoints.clone(), &args.bounds, shutdown);
+    let refusals = Refusals::default();
+    let auth = Auth::open(args.auth_endpoints.clone(), &args.bounds, &refusals, shutdown);
+    let profiles = Profiles::open(args.profile_endpoints.clone(), &args.bounds, &refusals, shutdown);
     let mut checks: Vec<(_, Box<dyn Fn() -> bool + Send + Sync>)> =
         vec![("auth-svc", Box::new(auth.has_answered())), ("profile-svc", Box::new(profiles.has_answered()))];
     let counting = args.limits.rate_limits == Switch::On;
@@ -49,7 +51,7 @@ fn build(args: &Args, shutdown: &Shutdown) -> App {
     }
     let readiness = Readiness::new(shutdown, checks);
     App::new(Services {
-        admission: Admission::new(&args.bounds),
+        admission: Admission::new(&args.bounds, &refusals),
         auth,
         profiles,
         limits: Limits::new(&args.limits, cache),

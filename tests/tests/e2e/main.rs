@@ -25,6 +25,7 @@ mod limits;
 mod logout;
 mod new_profiles;
 mod outages;
+mod overload;
 mod profiles;
 mod revocations;
 mod router;

@@ -1,0 +1,145 @@
+//! Who gets a place, who waits, and who is refused.
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_millis(500);
+
+fn bulkhead(places: usize, line: usize) -> Bulkhead {
+    Bulkhead::new("test", Room { places, line, patience: PATIENCE }, &Refusals::default())
+}
+
+/// Where nobody is refused before the end of its patience.
+fn patient() -> Bulkhead {
+    Bulkhead::new("test", Room { places: 1, line: 8, patience: PATIENCE }, &Refusals::none())
+}
+
+#[tokio::test]
+async fn what_finds_no_place_is_refused_after_a_moment_and_a_place_that_was_left_is_free() {
+    let bulkhead = bulkhead(2, 8);
+    let first = bulkhead.enter().await.unwrap();
+    let _second = bulkhead.enter().await.unwrap();
+    assert!(bulkhead.enter().await.is_err());
+    assert_eq!(bulkhead.in_flight(), 2, "refusals take nothing");
+    drop(first);
+    assert!(bulkhead.try_enter().is_some());
+}
+
+#[tokio::test]
+async fn those_who_wait_get_the_places_that_others_leave_in_their_order() {
+    let bulkhead = patient();
+    let held = bulkhead.enter().await.unwrap();
+    let order = std::sync::Mutex::new(Vec::new());
+    let waiter = async |number: u32| {
+        let _place = bulkhead.enter().await.unwrap();
+        order.lock().unwrap().push(number);
+        tokio::task::yield_now().await;
+    };
+    let leave = async {
+        assert!(bulkhead.try_enter().is_none());
+        drop(held);
+        assert!(bulkhead.try_enter().is_none(), "nobody goes first who has not waited");
+    };
+    tokio::join!(waiter(1), waiter(2), waiter(3), leave);
+    assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+    assert_eq!((bulkhead.in_flight(), bulkhead.0.waiting.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
+async fn who_cannot_be_refused_waits_on_but_not_for_ever() {
+    let bulkhead = patient();
+    let held = bulkhead.enter().await.unwrap();
+    let (served, ()) = tokio::join!(bulkhead.enter(), async {
+        tokio::time::sleep(10 * MOMENT).await;
+        drop(held);
+    });
+    let _held = served.unwrap();
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let bulkhead = bulkhead.clone();
+        crowd.spawn(async move { bulkhead.enter().await.is_err() });
+    }
+    assert!(crowd.join_all().await.into_iter().all(|refused| refused));
+    assert_eq!((bulkhead.in_flight(), bulkhead.0.waiting.load(Ordering::Relaxed)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_full_line_refuses_at_once() {
+    let bulkhead = bulkhead(1, 1);
+    let held = bulkhead.enter().await.unwrap();
+    let mut waiting = Box::pin(bulkhead.enter());
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    let refused = futures_util::FutureExt::now_or_never(bulkhead.enter());
+    assert!(refused.unwrap().is_err());
+    drop(held);
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test]
+async fn in_a_long_line_those_who_can_be_refused_are_refused_at_once() {
+    for (refusals, told_at_once) in [(Refusals::default(), true), (Refusals::none(), false)] {
+        let bulkhead = Bulkhead::new("test", Room { places: 1, line: 8, patience: PATIENCE }, &refusals);
+        let _held = bulkhead.enter().await.unwrap();
+        let mut first = Box::pin(bulkhead.enter());
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        let second = futures_util::FutureExt::now_or_never(bulkhead.enter());
+        assert_eq!(second.is_some_and(|outcome| outcome.is_err()), told_at_once);
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_leaves_the_place_to_the_next() {
+    let bulkhead = patient();
+    let held = bulkhead.enter().await.unwrap();
+    let mut impatient = Box::pin(bulkhead.enter());
+    assert!(futures_util::poll!(impatient.as_mut()).is_pending());
+    let mut next = Box::pin(bulkhead.enter());
+    assert!(futures_util::poll!(next.as_mut()).is_pending());
+    drop(held);
+    drop(impatient);
+    assert!(next.await.is_ok());
+    assert_eq!((bulkhead.in_flight(), bulkhead.0.waiting.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
+async fn the_reserve_is_for_those_alone_who_may_go_beyond_the_limit() {
+    let bulkhead = bulkhead(1, 8);
+    let _ordinary = bulkhead.enter().await.unwrap();
+    let reserved = bulkhead.try_enter_beyond(1).unwrap();
+    assert!(bulkhead.try_enter_beyond(1).is_none());
+    drop(reserved);
+    assert!(bulkhead.enter().await.is_err(), "the limit is as it was");
+    assert_eq!(bulkhead.in_flight(), 1);
+}
+
+#[tokio::test]
+async fn a_lent_place_is_free_to_others_and_comes_back_when_there_is_room() {
+    let bulkhead = bulkhead(1, 8);
+    let mine = bulkhead.enter().await.unwrap();
+    let lent = bulkhead.lend();
+    let other = bulkhead.enter().await.unwrap();
+    assert!(lent.take_back().await.is_err(), "somebody else has it");
+    drop((mine, other));
+    assert_eq!(bulkhead.in_flight(), 0);
+
+    let mine = bulkhead.enter().await.unwrap();
+    assert!(bulkhead.lend().take_back().await.is_ok());
+    assert_eq!(bulkhead.in_flight(), 1);
+    drop(bulkhead.lend());
+    drop(mine);
+    assert_eq!(bulkhead.in_flight(), 0, "a wait that was given up costs nothing");
+}
+
+#[test]
+fn threads_that_crowd_in_and_out_leave_it_empty() {
+    let bulkhead = bulkhead(3, 8);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..1_000 {
+                    drop(bulkhead.try_enter());
+                }
+            });
+        }
+    });
+    assert_eq!(bulkhead.in_flight(), 0);
+}
