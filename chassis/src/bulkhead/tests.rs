@@ -15,10 +15,12 @@ fn patient() -> Bulkhead {
 
 #[tokio::test]
 async fn what_finds_no_place_is_refused_after_a_moment_and_a_place_that_was_left_is_free() {
-    let bulkhead = bulkhead(2, 8);
+    let for_ever = Room { places: 2, line: 8, patience: Duration::from_secs(3600) };
+    let bulkhead = Bulkhead::new("test", for_ever, &Refusals::default());
     let first = bulkhead.enter().await.unwrap();
     let _second = bulkhead.enter().await.unwrap();
-    assert!(bulkhead.enter().await.is_err());
+    let outcome = tokio::time::timeout(Duration::from_secs(60), bulkhead.enter()).await;
+    assert!(outcome.unwrap().is_err());
     assert_eq!(bulkhead.in_flight(), 2, "refusals take nothing");
     drop(first);
     assert!(bulkhead.try_enter().is_some());
@@ -64,7 +66,8 @@ async fn who_cannot_be_refused_waits_on_but_not_for_ever() {
 
 #[tokio::test]
 async fn a_full_line_refuses_at_once() {
-    let bulkhead = bulkhead(1, 1);
+    let room = Room { places: 1, line: 1, patience: PATIENCE };
+    let bulkhead = Bulkhead::new("test", room, &Refusals::none());
     let held = bulkhead.enter().await.unwrap();
     let mut waiting = Box::pin(bulkhead.enter());
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
