@@ -1,7 +1,7 @@
 //! argon2id on threads of its own: bounded in memory, in queue and in time.
 //!
-//! Each thread owns the 19 MiB that a hash works in and uses them again and again. What does not fit into the queue, or has waited
-//! too long, is refused and costs nothing.
+//! Each thread owns the 19 MiB that a hash works in and uses them again and again. What does not fit into the queue, or would wait
+//! too long in it, is refused at once and costs nothing; so is what has waited too long all the same.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,11 @@ use crate::config::PasswordArgs;
 use crate::password::Password;
 use crate::pepper::{Pepper, Peppers};
 
+mod pace;
 mod phc;
 mod priority;
 
+use pace::Pace;
 use phc::Phc;
 
 /// OWASP: m=19456 KiB, t=2, p=1.
@@ -76,6 +78,7 @@ pub struct Verdict {
 pub struct Hasher {
     queue: SyncSender<Job>,
     deadline: Duration,
+    pace: Arc<Pace>,
     decoy: Arc<str>,
     shed: Counter,
     waiting: Gauge,
@@ -112,10 +115,12 @@ impl Hasher {
     pub fn start(limits: Limits, peppers: Peppers) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(limits.queue.into());
         let jobs = Arc::new(Mutex::new(jobs));
+        let pace = Arc::new(Pace::new(limits.threads));
         let waiting = metrics::gauge!("hash_pool_waiting");
         for index in 0..limits.threads {
             let worker = Worker {
                 jobs: jobs.clone(),
+                pace: pace.clone(),
                 peppers: peppers.clone(),
                 memory: vec![Block::default(); params().block_count()],
                 busy: metrics::gauge!("hash_pool_busy"),
@@ -132,7 +137,8 @@ impl Hasher {
         let decoy =
             Phc { params: params(), key_id, salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] };
         let shed = metrics::counter!("hash_pool_shed_total");
-        Ok(Self { queue, deadline: limits.deadline, decoy: decoy.to_string().into(), shed, waiting })
+        let decoy = decoy.to_string().into();
+        Ok(Self { queue, deadline: limits.deadline, pace, decoy, shed, waiting })
     }
 
     /// Hashes a password that somebody wants to have from now on, in PHC string format.
@@ -165,25 +171,31 @@ impl Hasher {
     }
 
     fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
+        // With some room for a pace that changes: to be refused late is worse than to be refused.
+        if self.pace.wait() > self.deadline * 3 / 4 {
+            self.shed.increment(1);
+            return Err(HashError::Capacity);
+        }
         let job = Job { password, task, expires: Instant::now() + self.deadline };
-        match self.queue.try_send(job) {
-            Ok(()) => {
-                self.waiting.increment(1);
-                Ok(())
-            }
-            Err(TrySendError::Full(_)) => {
+        self.pace.queued();
+        let Err(refused) = self.queue.try_send(job) else {
+            self.waiting.increment(1);
+            return Ok(());
+        };
+        self.pace.dequeued();
+        match refused {
+            TrySendError::Full(_) => {
                 self.shed.increment(1);
                 Err(HashError::Capacity)
             }
-            Err(TrySendError::Disconnected(_)) => {
-                Err(HashError::Failed("the hashing threads have ended".into()))
-            }
+            TrySendError::Disconnected(_) => Err(HashError::Failed("the hashing threads have ended".into())),
         }
     }
 }
 
 struct Worker {
     jobs: Arc<Mutex<Receiver<Job>>>,
+    pace: Arc<Pace>,
     peppers: Peppers,
     memory: Vec<Block>,
     busy: Gauge,
@@ -195,6 +207,7 @@ impl Worker {
     fn run(mut self) {
         while let Some(job) = self.next() {
             self.waiting.decrement(1);
+            self.pace.dequeued();
             if job.task.is_abandoned() {
                 continue;
             }
@@ -266,6 +279,7 @@ impl Worker {
             )
             .map_err(|error| HashError::Failed(error.to_string().into()))?;
         self.duration.record(started.elapsed());
+        self.pace.took(started.elapsed());
         Ok(output)
     }
 }

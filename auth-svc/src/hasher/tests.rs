@@ -81,3 +81,15 @@ async fn what_waited_too_long_is_refused_without_a_hash() {
     let hasher = Hasher::start(Limits { deadline: Duration::ZERO, ..LIMITS }, Peppers::default()).unwrap();
     assert!(matches!(hasher.pretend(password("x")).await, Err(HashError::Capacity)));
 }
+
+#[tokio::test]
+async fn what_would_wait_too_long_is_refused_at_once() {
+    let limits = Limits { queue: 60, deadline: Duration::from_secs(5), ..LIMITS };
+    let hasher = Hasher::start(limits, Peppers::default()).unwrap();
+    hasher.pace.took(Duration::from_secs(100));
+    let attempts: Vec<_> = (0..20).map(|_| hasher.pretend(password("x"))).collect();
+    let outcomes = futures_util::future::join_all(attempts).await;
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(HashError::Capacity))).count();
+    // One is in the thread's hands, and one waits for it.
+    assert!((15..=19).contains(&refused), "{refused}");
+}
