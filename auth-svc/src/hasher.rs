@@ -77,6 +77,7 @@ pub struct Verdict {
 #[derive(Clone)]
 pub struct Hasher {
     queue: SyncSender<Job>,
+    places: u32,
     deadline: Duration,
     pace: Arc<Pace>,
     decoy: Arc<str>,
@@ -138,7 +139,8 @@ impl Hasher {
             Phc { params: params(), key_id, salt: vec![0; SALT_BYTES], output: vec![0; OUTPUT_BYTES] };
         let shed = metrics::counter!("hash_pool_shed_total");
         let decoy = decoy.to_string().into();
-        Ok(Self { queue, deadline: limits.deadline, pace, decoy, shed, waiting })
+        let places = limits.queue.into();
+        Ok(Self { queue, places, deadline: limits.deadline, pace, decoy, shed, waiting })
     }
 
     /// Hashes a password that somebody wants to have from now on, in PHC string format.
@@ -170,12 +172,21 @@ impl Hasher {
         self.verify(password, &self.decoy).await.map(|_| ())
     }
 
-    fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
+    /// Whether there is room for a password now, for those who have other work to do before they bring it.
+    ///
+    /// # Errors
+    /// `Capacity`.
+    pub fn check_room(&self) -> Result<(), HashError> {
         // With some room for a pace that changes: to be refused late is worse than to be refused.
-        if self.pace.wait() > self.deadline * 3 / 4 {
+        if self.pace.waiting() >= self.places || self.pace.wait() > self.deadline * 3 / 4 {
             self.shed.increment(1);
             return Err(HashError::Capacity);
         }
+        Ok(())
+    }
+
+    fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
+        self.check_room()?;
         let job = Job { password, task, expires: Instant::now() + self.deadline };
         self.pace.queued();
         let Err(refused) = self.queue.try_send(job) else {

@@ -186,6 +186,8 @@ impl AuthService {
             self.audit.note_later(Entry { event: Event::LoginFailed, user_id, session: None, client });
             AuthError::InvalidCredentials
         };
+        // Whoever is refused for that costs nothing else.
+        self.hasher.check_room()?;
         let credentials = match Username::parse(username) {
             Ok(username) => self.users.credentials(&username).await?,
             Err(_) => None,

@@ -5,6 +5,7 @@
 
 pub mod bars;
 mod faults;
+mod flood;
 pub mod journal;
 pub mod load;
 pub mod machine;

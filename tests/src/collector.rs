@@ -51,6 +51,10 @@ pub struct Collector {
 struct Spans(Arc<Mutex<Vec<Span>>>);
 
 impl Collector {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub async fn start() -> Self {
         let spans = Spans::default();
         let started = async {

@@ -98,6 +98,11 @@ impl<S: Server + 'static> Controlled<S> {
         self.blocking(|running| running.resume()).await;
     }
 
+    /// Asks or tells the server something that takes its time.
+    pub async fn with<T: Send + 'static>(&self, work: impl FnOnce(&S) -> T + Send + 'static) -> T {
+        self.blocking(|running| work(running)).await
+    }
+
     /// The clients of a test go on while it waits for a server.
     async fn blocking<T: Send + 'static>(
         &self,

@@ -1,5 +1,7 @@
 //! The databases of a stack: each new and empty, on the server that all tests share or on one that a test can stop.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
@@ -19,7 +21,7 @@ pub struct Database {
 /// Dropped in this order: the server before its folder.
 struct OwnServer {
     server: Controlled<Cluster>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Database {
@@ -41,10 +43,38 @@ impl Database {
     /// A new database on a server that nobody else uses.
     pub fn own(name: &str) -> anyhow::Result<Self> {
         let folder = local::temporary::folder()?;
-        let postgres = Postgres::temporary(&folder.path().join("postgres"))?;
+        let mut database = Self::own_in(name, &folder.path().join("postgres"))?;
+        database.own = database.own.map(|own| OwnServer { _folder: Some(folder), ..own });
+        Ok(database)
+    }
+
+    /// The same with its data in a folder that the caller removes.
+    pub fn own_in(name: &str, folder: &Path) -> anyhow::Result<Self> {
+        let postgres = Postgres::temporary(folder)?;
         postgres.create_databases(&[name])?;
         let url = postgres.url(name);
-        Ok(Self { url, own: Some(OwnServer { server: Controlled::new(postgres), _folder: folder }) })
+        Ok(Self { url, own: Some(OwnServer { server: Controlled::new(postgres), _folder: None }) })
+    }
+
+    /// A standby that follows this database's own server, which from then on commits nothing without it.
+    pub async fn standby(&self) -> Self {
+        let follow = |cluster: &Cluster| {
+            let folder = local::temporary::folder()?;
+            let standby = cluster.standby(&folder.path().join("standby"))?;
+            anyhow::Ok(OwnServer { server: Controlled::new(standby), _folder: Some(folder) })
+        };
+        let own = self.server().with(follow).await;
+        let own = own.unwrap_or_else(|error| panic!("no standby: {error:#}"));
+        let name = self.url.rsplit('/').next().unwrap_or_default().to_owned();
+        let url = own.server.with(move |cluster| cluster.url(&name)).await;
+        Self { url, own: Some(own) }
+    }
+
+    /// Where its server listens.
+    pub fn address(&self) -> SocketAddr {
+        let place = self.url.rsplit('@').next().and_then(|rest| rest.split('/').next());
+        let address = place.and_then(|place| place.parse().ok());
+        address.unwrap_or_else(|| panic!("the URL of a database names no address"))
     }
 
     pub fn url(&self) -> &str {
@@ -92,6 +122,11 @@ impl Database {
              CREATE VIEW {table} AS SELECT * FROM {table}_stored WHERE dawdle()"
         );
         self.execute(&slow).await;
+    }
+
+    /// The same where it may be refused.
+    pub async fn try_connect(&self) -> Option<PgConnection> {
+        PgConnection::connect(&self.url).await.ok()
     }
 
     /// A connection of the test's own.

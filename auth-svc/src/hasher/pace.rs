@@ -30,10 +30,14 @@ impl Pace {
         self.each_micros.store(average, Ordering::Relaxed);
     }
 
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Until a thread takes up what comes now.
     pub fn wait(&self) -> Duration {
         let each = Duration::from_micros(self.each_micros.load(Ordering::Relaxed));
-        each * self.waiting.load(Ordering::Relaxed) / u32::from(self.threads.max(1))
+        each * self.waiting() / u32::from(self.threads.max(1))
     }
 }
 

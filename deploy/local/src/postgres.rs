@@ -17,6 +17,7 @@ use crate::{identity, random, sockets};
 
 mod account;
 mod programs;
+mod standby;
 
 pub use account::Account;
 pub use programs::Programs;
@@ -262,7 +263,7 @@ impl Server for Cluster {
         let content = fs::read_to_string(self.pid_file()).unwrap_or_default();
         let mut lines = content.lines();
         lines.next().is_some_and(|line| line.trim() == pid.to_string())
-            && lines.nth(6).is_some_and(|state| state.trim() == "ready")
+            && lines.nth(6).is_some_and(|state| matches!(state.trim(), "ready" | "standby"))
     }
 
     /// SIGINT is a "fast" shutdown: SIGTERM would wait for every client to leave.

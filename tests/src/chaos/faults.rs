@@ -1,13 +1,25 @@
 //! The faults, in groups that share a stack each.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::rc::Rc;
 
+use super::proxy::Proxy;
 use super::report::Chapter;
 use super::stage::Form;
-use crate::stack::{Builder, Part, Stack};
+use crate::stack::{Builder, Hop, Part, Stack};
 
+mod disk;
+mod exhaustion;
+mod failover;
+mod hostile;
+mod overload;
 mod replicas;
+mod scaling;
 mod stores;
+mod surroundings;
+mod versions;
 
 /// Faults on one stack.
 pub struct Group {
@@ -23,7 +35,14 @@ impl Group {
 
 pub const GROUPS: &[Group] = &[
     Group { name: "replicas", run: |form| Box::pin(replicas::run(form)) },
+    Group { name: "scaling", run: |form| Box::pin(scaling::run(form)) },
     Group { name: "stores", run: |form| Box::pin(stores::run(form)) },
+    Group { name: "failover", run: |form| Box::pin(failover::run(form)) },
+    Group { name: "overload", run: |form| Box::pin(overload::run(form)) },
+    Group { name: "hostile", run: |form| Box::pin(hostile::run(form)) },
+    Group { name: "surroundings", run: |form| Box::pin(surroundings::run(form)) },
+    Group { name: "disk", run: |form| Box::pin(disk::run(form)) },
+    Group { name: "versions", run: |form| Box::pin(versions::run(form)) },
 ];
 
 /// Limits are on, for what they do without their store is part of the picture; but nobody comes near them, be it only a quarter of a
@@ -33,4 +52,17 @@ fn generous() -> Builder {
     ["LIMIT_LOGIN_IP", "LIMIT_LOGIN_ACCOUNT", "LIMIT_REGISTER_IP", "LIMIT_API"]
         .into_iter()
         .fold(stack, |stack, limit| stack.env(Part::Gateway, limit, "1000000/600"))
+}
+
+type Proxies = Rc<RefCell<HashMap<Hop, Proxy>>>;
+
+/// Puts a proxy in front of every server and every replica.
+fn behind_proxies(stack: Builder) -> (Builder, Proxies) {
+    let proxies = Proxies::default();
+    let kept = proxies.clone();
+    let detour = move |hop, address| {
+        let start = || Proxy::start(address).unwrap_or_else(|error| panic!("no proxy: {error}"));
+        kept.borrow_mut().entry(hop).or_insert_with(start).address()
+    };
+    (stack.through(detour), proxies)
 }

@@ -1,7 +1,7 @@
 //! A steady mixed load: readers, writers, and visitors who log in and out. Every answer is held against the [model](super::model),
 //! and every request goes into the [journal](super::journal).
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,9 @@ pub struct Ground {
     in_use: Arc<Mutex<Vec<usize>>>,
     pub journal: Journal,
     pub verdicts: Verdicts,
-    /// How often all sessions have been lost, with a store that was emptied.
-    losses: Arc<AtomicU32>,
+    /// Sessions that were opened between these moments may be gone: with a store that was emptied, or that lost its last moments.
+    losses: Arc<Mutex<Vec<(Instant, Instant)>>>,
+    began: Instant,
     stop: Arc<AtomicBool>,
 }
 
@@ -62,6 +63,7 @@ impl Ground {
             journal: Journal::default(),
             verdicts: Verdicts::default(),
             losses: Arc::default(),
+            began: Instant::now(),
             stop: Arc::default(),
         }
     }
@@ -73,11 +75,19 @@ impl Ground {
 
     /// From now on sessions that were opened before may be gone.
     pub fn lose_sessions(&self) {
-        self.losses.fetch_add(1, Ordering::SeqCst);
+        self.lose_sessions_since(self.began);
     }
 
-    fn losses(&self) -> u32 {
-        self.losses.load(Ordering::SeqCst)
+    /// From now on sessions that were opened between that moment and now may be gone.
+    pub fn lose_sessions_since(&self, moment: Instant) {
+        let loss = (moment, Instant::now());
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).push(loss);
+    }
+
+    /// Whether a session may be gone that nobody ended.
+    fn may_be_lost(&self, session: &Session) -> bool {
+        let losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.iter().any(|(from, to)| session.asked <= *to && session.opened >= *from)
     }
 
     fn stopped(&self) -> bool {
@@ -109,11 +119,12 @@ impl Ground {
     }
 }
 
-/// Somebody's session, and after which loss of all sessions it was opened.
+/// Somebody's session, and when it was asked for and granted.
 #[derive(Debug, Clone)]
 struct Session {
     token: String,
-    losses: u32,
+    asked: Instant,
+    opened: Instant,
 }
 
 /// One client with a user of its own.
@@ -127,8 +138,9 @@ struct Client {
 impl Client {
     async fn settle(ground: &Ground, number: usize) -> Self {
         let api = &ground.gateways[number % ground.gateways.len()];
+        let asked = Instant::now();
         let user = Person::signed_in(api).await;
-        let session = Session { token: user.token, losses: ground.losses() };
+        let session = Session { token: user.token, asked, opened: Instant::now() };
         Self { ground: ground.clone(), person: user.person, session: Some(session) }
     }
 
@@ -141,7 +153,7 @@ impl Client {
     }
 
     async fn log_in(&self) -> Option<Session> {
-        let losses = self.ground.losses();
+        let asked = Instant::now();
         let credentials = self.person.credentials();
         let answer = self.ground.ask(Op::Login, |api| api.post("/v1/login").json(&credentials)).await?;
         let token = (answer.status == 200).then(|| answer.json()["token"].as_str().map(str::to_owned));
@@ -151,7 +163,7 @@ impl Client {
             self.ground.wrong(wrong, &answer);
             return None;
         };
-        Some(Session { token, losses })
+        Some(Session { token, asked, opened: Instant::now() })
     }
 
     /// Sends a request with the session. `None`: it failed, or the session is gone with all others.
@@ -162,7 +174,7 @@ impl Client {
             return Some(answer);
         }
         let session = self.session.take();
-        if session.is_some_and(|session| session.losses == self.ground.losses()) {
+        if session.is_some_and(|session| !self.ground.may_be_lost(&session)) {
             self.ground.wrong(Wrong::LoggedOut, &answer);
         }
         None

@@ -4,7 +4,7 @@
 //! All proxies share one thread of their own, so that what they add does not depend on what the test does meanwhile.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,6 +38,7 @@ pub enum Weather {
 pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    target: Arc<Mutex<SocketAddr>>,
 }
 
 impl Proxy {
@@ -50,13 +51,15 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::Fair);
+        let target = Arc::new(Mutex::new(target));
+        let current = target.clone();
         spawn(async move {
             // Without the runtime's help there is no proxy; whoever connects will notice.
             if let Ok(listener) = TcpListener::from_std(listener) {
-                serve(listener, target, seen).await;
+                serve(listener, current, seen).await;
             }
         });
-        Ok(Self { address, weather })
+        Ok(Self { address, weather, target })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -65,6 +68,11 @@ impl Proxy {
 
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// New connections lead to another server, as when an address moves from one machine to the other.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 }
 
@@ -83,7 +91,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 type Seen = watch::Receiver<Weather>;
 
 /// Until the proxy is dropped.
-async fn serve(listener: TcpListener, target: SocketAddr, mut seen: Seen) {
+async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: Seen) {
     loop {
         // Nobody is let in by a black hole; the kernel queues whom it can.
         if seen.wait_for(|weather| *weather != Weather::BlackHole).await.is_err() {
@@ -92,7 +100,10 @@ async fn serve(listener: TcpListener, target: SocketAddr, mut seen: Seen) {
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return },
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => spawn(connect(client, target, seen.clone())),
+                Ok((client, _)) => {
+                    let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
+                    spawn(connect(client, target, seen.clone()));
+                }
                 // Out of file descriptors, most likely: the queue keeps.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },

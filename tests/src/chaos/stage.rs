@@ -84,6 +84,7 @@ impl Stage {
         if let Some(row) = self.rows.last_mut() {
             row.note = note;
             row.missed.extend(missed);
+            super::report::tell(row);
         }
     }
 

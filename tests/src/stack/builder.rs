@@ -1,7 +1,7 @@
 //! How a stack comes up: everything that can start at once does, and it is whole when `start` returns.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
 
@@ -20,14 +20,24 @@ use crate::database::Database;
 pub struct Builder {
     counts: [usize; 3],
     variables: Vec<Variable>,
-    own_auth_postgres: bool,
-    own_profile_postgres: bool,
+    auth_postgres: Server,
+    profile_postgres: Server,
+    binaries: Vec<(Part, usize, PathBuf)>,
     sends_mail: bool,
     detour: Detour,
 }
 
 /// Where a client is told that a server is, which is at an address.
 type Detour = Box<dyn Fn(Hop, SocketAddr) -> SocketAddr>;
+
+/// Where a database is.
+enum Server {
+    /// On the server of all tests.
+    Shared,
+    /// On one that nobody else uses.
+    Own,
+    In(PathBuf),
+}
 
 struct Variable {
     part: Option<Part>,
@@ -47,8 +57,9 @@ impl Default for Builder {
         Self {
             counts: [1, 1, 1],
             variables: Vec::new(),
-            own_auth_postgres: false,
-            own_profile_postgres: false,
+            auth_postgres: Server::Shared,
+            profile_postgres: Server::Shared,
+            binaries: Vec::new(),
             sends_mail: true,
             detour: Box::new(|_, address| address),
         }
@@ -109,13 +120,31 @@ impl Builder {
 
     /// A PostgreSQL for auth-svc alone, for a test that stops it.
     pub fn own_auth_postgres(mut self) -> Self {
-        self.own_auth_postgres = true;
+        self.auth_postgres = Server::Own;
+        self
+    }
+
+    /// The same with its data in a folder that stays.
+    pub fn auth_postgres_in(mut self, folder: PathBuf) -> Self {
+        self.auth_postgres = Server::In(folder);
         self
     }
 
     /// A PostgreSQL for profile-svc alone.
     pub fn own_profile_postgres(mut self) -> Self {
-        self.own_profile_postgres = true;
+        self.profile_postgres = Server::Own;
+        self
+    }
+
+    /// The same with its data in a folder that stays.
+    pub fn profile_postgres_in(mut self, folder: PathBuf) -> Self {
+        self.profile_postgres = Server::In(folder);
+        self
+    }
+
+    /// Another program for one process, such as that of an older version.
+    pub fn binary_of(mut self, part: Part, index: usize, binary: PathBuf) -> Self {
+        self.binaries.push((part, index, binary));
         self
     }
 
@@ -134,8 +163,8 @@ impl Builder {
         let folder = local::temporary::folder()?;
         let (state_folder, cache_folder) = (folder.path().join("state"), folder.path().join("cache"));
         let (auth_database, profile_database, state, cache) = thread::scope(|scope| {
-            let auth = scope.spawn(|| database(Part::Auth, "auth", self.own_auth_postgres));
-            let profile = scope.spawn(|| database(Part::Profile, "profile", self.own_profile_postgres));
+            let auth = scope.spawn(|| database(Part::Auth, "auth", &self.auth_postgres));
+            let profile = scope.spawn(|| database(Part::Profile, "profile", &self.profile_postgres));
             let state = scope.spawn(|| redis(Role::State, &state_folder));
             let cache = scope.spawn(|| redis(Role::Cache, &cache_folder));
             anyhow::Ok((join(auth)?, join(profile)?, join(state)?, join(cache)?))
@@ -211,7 +240,11 @@ impl Builder {
     ) -> anyhow::Result<Vec<Replica>> {
         let launch = |(index, Sockets { listener, admin })| {
             let name = format!("{}-{index}", part.binary());
-            let binary = service::binary(part.binary())?;
+            let other = self.binaries.iter().find(|(of, at, _)| (*of, *at) == (part, index));
+            let binary = match other {
+                Some((.., binary)) => binary.clone(),
+                None => service::binary(part.binary())?,
+            };
             let mut service = Service::new(name, binary, listener, admin, Output::kept());
             for (name, value) in variables {
                 service = service.variable(name, value);
@@ -238,8 +271,12 @@ impl Sockets {
 }
 
 /// A new database, migrated as an operator would.
-fn database(part: Part, name: &str, own: bool) -> anyhow::Result<Database> {
-    let database = if own { Database::own(name)? } else { Database::shared(name)? };
+fn database(part: Part, name: &str, server: &Server) -> anyhow::Result<Database> {
+    let database = match server {
+        Server::Shared => Database::shared(name)?,
+        Server::Own => Database::own(name)?,
+        Server::In(folder) => Database::own_in(name, folder)?,
+    };
     let mut migrate = Command::new(service::binary(part.binary())?);
     migrate.arg("migrate").env("DATABASE_URL", database.url()).env("RUST_LOG", "info");
     local::process::run(migrate, START_LIMIT).context("cannot migrate")?;

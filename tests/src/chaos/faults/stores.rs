@@ -1,18 +1,15 @@
 //! What the services stand on goes away, in every form in which it may: the failure matrix of the design.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use local::server::Server;
 
-use super::generous;
 use super::replicas::NOTICED;
+use super::{Proxies, behind_proxies, exhaustion, generous};
 use crate::chaos::bars::{Bars, Excuse};
 use crate::chaos::journal::Op;
 use crate::chaos::load::Crowd;
-use crate::chaos::proxy::{Proxy, Weather};
+use crate::chaos::proxy::Weather;
 use crate::chaos::report::Chapter;
 use crate::chaos::stage::{Form, Stage};
 use crate::controlled::Controlled;
@@ -25,18 +22,16 @@ const TEXT: &str = "Two gateways, two replicas of each service, and a proxy in f
     packets vanish both ways and connections stay open, with *answers lost* they vanish one way. Recovery is held against 2 s.";
 
 /// How long each outage lasts.
-const OUTAGE: Duration = Duration::from_secs(4);
+pub(super) const OUTAGE: Duration = Duration::from_secs(4);
 const LONG_OUTAGE: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_millis(500);
 /// The gateway's own deadline: every answer comes within it.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
 const WITHOUT_USERS: Duration = Duration::from_secs(2);
 
 const NEED_SESSIONS: [Op; 7] =
     [Op::Register, Op::Login, Op::Logout, Op::Me, Op::Profile, Op::Patch, Op::Fresh];
-
-type Proxies = Rc<RefCell<HashMap<Hop, Proxy>>>;
 
 /// How something goes away while its process lives.
 const WEATHERS: [(&str, Weather); 4] = [
@@ -47,16 +42,9 @@ const WEATHERS: [(&str, Weather); 4] = [
 ];
 
 pub(super) async fn run(form: Form) -> Chapter {
-    let proxies = Proxies::default();
-    let detour = {
-        let proxies = proxies.clone();
-        move |hop, address| {
-            let proxy = Proxy::start(address).unwrap_or_else(|error| panic!("no proxy: {error}"));
-            proxies.borrow_mut().entry(hop).or_insert(proxy).address()
-        }
-    };
     let stack = generous().gateways(2).auths(2).profiles(2).own_auth_postgres().own_profile_postgres();
-    let stage = Stage::set(stack.through(detour).start(), form, Crowd::USUAL).await;
+    let (stack, proxies) = behind_proxies(stack);
+    let stage = Stage::set(stack.start(), form, Crowd::USUAL).await;
     let mut trial = Trial { stage, proxies };
     trial.state().await;
     trial.cache().await;
@@ -67,11 +55,12 @@ pub(super) async fn run(form: Form) -> Chapter {
     trial.outages("Postgres of profiles", &profile, Hop::ProfileDatabase, without_profiles).await;
     if form == Form::Full {
         trial.services().await;
+        exhaustion::run(&mut trial.stage).await;
     }
     Chapter { title: "Stores and services", text: TEXT, rows: trial.stage.end().await, skipped: Vec::new() }
 }
 
-fn without_state() -> Bars {
+pub(super) fn without_state() -> Bars {
     Bars::only(&NEED_SESSIONS, WITHOUT_SESSIONS)
 }
 
@@ -79,11 +68,11 @@ fn without_cache() -> Bars {
     Bars::only(&[Op::Patch], DEADLINE)
 }
 
-fn without_users() -> Bars {
+pub(super) fn without_users() -> Bars {
     Bars::only(&[Op::Register, Op::Login], WITHOUT_USERS)
 }
 
-fn without_profiles() -> Bars {
+pub(super) fn without_profiles() -> Bars {
     Bars::only(&[Op::Patch, Op::Fresh], DEADLINE)
 }
 

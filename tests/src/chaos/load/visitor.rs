@@ -74,7 +74,7 @@ async fn log_out(client: &Client, session: &Session, pause: Duration) -> bool {
         match answer {
             Some(answer) if answer.status == 204 => return true,
             Some(answer) if answer.status == 401 => {
-                if !failed && session.losses == ground.losses() {
+                if !failed && !ground.may_be_lost(session) {
                     ground.wrong(Wrong::LoggedOut, &answer);
                 }
                 return true;

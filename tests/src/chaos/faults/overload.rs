@@ -1,0 +1,94 @@
+//! Ten times more than there is room for.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::generous;
+use super::stores::DEADLINE;
+use crate::chaos::bars::Bars;
+use crate::chaos::flood::{self, Tally, Volley};
+use crate::chaos::journal::Op;
+use crate::chaos::load::Crowd;
+use crate::chaos::report::Chapter;
+use crate::chaos::stage::{Form, Stage};
+use crate::person::Person;
+
+/// Of the peak.
+const GOODPUT: f64 = 0.8;
+/// Within this time whoever is refused is told so.
+const REFUSED: Duration = Duration::from_millis(50);
+const FACTOR: usize = 10;
+/// Those that saturate everything.
+const ENOUGH: usize = 256;
+/// More than a gateway has places for.
+const CONNECTIONS: usize = 1500;
+const LENGTH: Duration = Duration::from_secs(8);
+
+const TEXT: &str = "One gateway, one replica of each service. First the peak: the most requests a second that are answered with 200, with 8 to 256 \
+    connections that each send the next request after an answer. Then ten times as much for eight seconds: for reads ten times as many connections, 2,560, each of \
+    which comes again at once after an answer, and after its `Retry-After` when it is refused; for logins ten times as many a second, \
+    whatever is answered. Goodput is at least 80 % of the peak, and 99 of 100 who are refused are told so within 50 ms. The clients of the \
+    model go on beside it and may be refused as well; nobody is refused any more when it is over. The flood is sent from the \
+    same machine and shares its processors.";
+
+pub(super) async fn run(form: Form) -> Chapter {
+    let crowd = Crowd { readers: 4, writers: 2, watchers: 2, visitors: 1, ..Crowd::USUAL };
+    let mut stage = Stage::set(generous().start(), form, crowd).await;
+    let api = stage.stack.api(0);
+    let ada = Person::signed_in(&api).await;
+    let host = api.gateway();
+    let body = ada.person.credentials().to_string();
+    let login = format!(
+        "POST /v1/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let read =
+        format!("GET /v1/profile HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\r\n", ada.token);
+    for (what, request, patient) in [("reads of the own profile", read, true), ("logins", login, false)] {
+        let requests = vec![request.into_bytes()];
+        let mut peak = 0.0_f64;
+        for connections in [8, 32, 128, ENOUGH] {
+            let volley = Volley { connections, rate: None, length: Duration::from_secs(3) };
+            peak = peak.max(flood::send(host, requests.clone(), volley).await.goodput());
+        }
+        let result = RefCell::new(Tally::default());
+        let overload = async |_: &Stage| {
+            let volley = if patient {
+                Volley { connections: ENOUGH * FACTOR, rate: None, length: LENGTH }
+            } else {
+                Volley { connections: CONNECTIONS, rate: Some(peak * FACTOR as f64), length: LENGTH }
+            };
+            result.replace(flood::send(host, requests.clone(), volley).await);
+        };
+        let bars = Bars::only(&Op::ALL, DEADLINE);
+        stage.fault(format!("10 × overload with {what}"), bars, overload).await;
+        let (note, missed) = judge(result.take(), peak);
+        stage.note(note, missed);
+    }
+    Chapter { title: "Overload", text: TEXT, rows: stage.end().await, skipped: Vec::new() }
+}
+
+fn judge(mut tally: Tally, peak: f64) -> (String, Option<String>) {
+    let (goodput, refused) = (tally.goodput(), tally.quantile(503, 0.99));
+    let usual = tally.quantile(503, 0.5);
+    let note = format!(
+        "peak {peak:.0}/s, sent {:.0}/s, goodput {goodput:.0}/s ({:.0} %), {} refused, half of them within {} ms and 99 % within {} ms",
+        tally.sent() as f64 / tally.length.as_secs_f64(),
+        100.0 * goodput / peak,
+        tally.count(503),
+        usual.as_millis(),
+        refused.as_millis(),
+    );
+    let mut missed = Vec::new();
+    if goodput < GOODPUT * peak {
+        missed.push(format!("goodput is {:.0} % of the peak", 100.0 * goodput / peak));
+    }
+    if refused > REFUSED {
+        missed.push(format!("refusals take {} ms", refused.as_millis()));
+    }
+    let others: Vec<_> = tally.answers.keys().filter(|status| !matches!(status, 200 | 503)).collect();
+    if !others.is_empty() || tally.broken > 0 {
+        missed.push(format!("neither served nor refused: {others:?}, {} broken", tally.broken));
+    }
+    (note, (!missed.is_empty()).then(|| missed.join("; ")))
+}

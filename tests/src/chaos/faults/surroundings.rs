@@ -1,0 +1,43 @@
+//! What the services do not need to serve: where traces go, and the clocks of their machines.
+
+use std::time::Duration;
+
+use super::generous;
+use crate::chaos::bars::Bars;
+use crate::chaos::load::Crowd;
+use crate::chaos::proxy::{Proxy, Weather};
+use crate::chaos::report::Chapter;
+use crate::chaos::stage::{Form, Stage};
+use crate::collector::Collector;
+
+const TEXT: &str = "Two of each, every request is traced, spans are sent twice a second. Nothing fails, however the collector does.";
+const OUTAGE: Duration = Duration::from_secs(6);
+
+pub(super) async fn run(form: Form) -> Chapter {
+    let collector = Collector::start().await;
+    let proxy = Proxy::start(collector.address()).unwrap_or_else(|error| panic!("no proxy: {error}"));
+    let stack = generous().gateways(2).auths(2).profiles(2);
+    let stack = stack
+        .env_everywhere("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", proxy.address()))
+        .env_everywhere("OTEL_TRACES_SAMPLER_ARG", "1")
+        .env_everywhere("OTEL_BSP_SCHEDULE_DELAY", "500");
+    let mut stage = Stage::set(stack.start(), form, Crowd::USUAL).await;
+    for (name, weather) in [
+        ("Trace collector away", Weather::Reset),
+        ("Trace collector in a black hole", Weather::BlackHole),
+        ("Trace collector slow, 500 ms each way", Weather::Slow(Duration::from_millis(500))),
+    ] {
+        let bad = async |stage: &Stage| {
+            proxy.set(weather);
+            stage.hold(OUTAGE).await;
+            proxy.set(Weather::Fair);
+        };
+        stage.fault(name, Bars::nothing_fails(), bad).await;
+    }
+    let skipped = vec![
+        "a replica whose clock is ahead. The library that moves a process's clock (libfaketime) is not installed. No decision here depends on a \
+         replica's wall clock: sessions and limits live by the clock of Redis, rows by that of Postgres, and the build refuses calls that read it."
+            .to_owned(),
+    ];
+    Chapter { title: "Surroundings", text: TEXT, rows: stage.end().await, skipped }
+}
