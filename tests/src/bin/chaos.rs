@@ -17,7 +17,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut chapters: Vec<Chapter> = Vec::new();
     for group in GROUPS.iter().filter(|group| group.name.contains(&wanted)) {
         eprintln!("{}", group.name);
-        chapters.push(runtime.block_on(group.run(Form::Full)));
+        let chapter = runtime.block_on(group.run(Form::Full));
+        for skipped in &chapter.skipped {
+            eprintln!("not run here: {skipped}");
+        }
+        chapters.push(chapter);
     }
     let text = report::markdown(&chapters);
     if wanted.is_empty() {

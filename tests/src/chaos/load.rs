@@ -49,7 +49,7 @@ pub struct Ground {
     pub journal: Journal,
     pub verdicts: Verdicts,
     /// Sessions that were opened between these moments may be gone: with a store that was emptied, or that lost its last moments.
-    losses: Arc<Mutex<Vec<(Instant, Instant)>>>,
+    losses: Arc<Mutex<Vec<Loss>>>,
     began: Instant,
     stop: Arc<AtomicBool>,
 }
@@ -75,19 +75,19 @@ impl Ground {
 
     /// From now on sessions that were opened before may be gone.
     pub fn lose_sessions(&self) {
-        self.lose_sessions_since(self.began);
+        self.lose_sessions_since(self.began, Duration::ZERO);
     }
 
-    /// From now on sessions that were opened between that moment and now may be gone.
-    pub fn lose_sessions_since(&self, moment: Instant) {
-        let loss = (moment, Instant::now());
+    /// From now on sessions that were opened between that moment, or so long before it, and now may be gone.
+    pub fn lose_sessions_since(&self, moment: Instant, before: Duration) {
+        let loss = Loss { since: moment, before, until: Instant::now() };
         self.losses.lock().unwrap_or_else(PoisonError::into_inner).push(loss);
     }
 
     /// Whether a session may be gone that nobody ended.
     fn may_be_lost(&self, session: &Session) -> bool {
         let losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        losses.iter().any(|(from, to)| session.asked <= *to && session.opened >= *from)
+        losses.iter().any(|loss| session.asked <= loss.until && session.opened + loss.before >= loss.since)
     }
 
     fn stopped(&self) -> bool {
@@ -117,6 +117,13 @@ impl Ground {
     fn wrong(&self, wrong: Wrong, answer: &Answer) {
         self.verdicts.note(wrong, format!("{}: {} {}", answer.request, answer.status, answer.text()));
     }
+}
+
+/// When sessions may have been opened that are gone.
+struct Loss {
+    since: Instant,
+    before: Duration,
+    until: Instant,
 }
 
 /// Somebody's session, and when it was asked for and granted.

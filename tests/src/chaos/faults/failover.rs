@@ -78,7 +78,7 @@ async fn cluster(form: Form) -> Vec<Row> {
         // The successor has no replica, and takes no writes until it has one.
         nodes[1].start().await;
         wait_until_followed(&nodes[4..5]).await;
-        stage.ground().lose_sessions_since(killed - UNREPLICATED);
+        stage.ground().lose_sessions_since(killed, UNREPLICATED);
     };
     stage.fault("Redis Cluster for sessions loses a master", without_state(), failover).await;
     stage.end().await
@@ -103,7 +103,7 @@ async fn sentinels(form: Form) -> Vec<Row> {
             wait::until_true("a Sentinel gives the dead one up", async || sentinel.with(given_up).await)
                 .await;
         }
-        stage.ground().lose_sessions_since(killed - UNREPLICATED);
+        stage.ground().lose_sessions_since(killed, UNREPLICATED);
     };
     stage.fault("Redis for sessions under Sentinels loses its master", without_state(), failover).await;
     stage.end().await

@@ -87,5 +87,6 @@ fn evenness(counts: &[f64]) -> (String, Option<String>) {
     let shares: Vec<_> = counts.iter().map(|count| format!("{:.0}", 25.0 * count / even)).collect();
     let worst = counts.iter().map(|count| (count / even - 1.0).abs()).fold(0.0, f64::max);
     let note = format!("shares {} %", shares.join(", "));
-    (note, (!(worst <= UNEVEN)).then(|| format!("a share is {:.0} % off even", worst * 100.0)))
+    let is_even = even > 0.0 && worst <= UNEVEN;
+    (note, (!is_even).then(|| format!("a share is {:.0} % off even", worst * 100.0)))
 }

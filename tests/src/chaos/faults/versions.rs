@@ -1,6 +1,6 @@
 //! The version before this one runs beside it, on this one's schema.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -73,36 +73,24 @@ impl Previous {
         let source = folder.path().join("source");
         let path = source.to_str().context("a path that is not UTF-8")?;
         said(project, &["worktree", "add", "--detach", path, &commit])?;
-        let built = Self::build_in(project, &source, folder.path());
+        let built = build_in(&source, folder.path());
         said(project, &["worktree", "remove", "--force", path])?;
         built?;
-        // Postgres's own user is not who runs them, but whoever runs this.
         Ok(Self { name: commit, folder })
-    }
-
-    /// Into the folder that this version was built in, since what both depend on is there. After that this version is put back.
-    fn build_in(project: &Path, source: &Path, folder: &Path) -> anyhow::Result<()> {
-        let here = std::env::current_exe()?;
-        let built: PathBuf = here.parent().context("a program is in a folder")?.to_owned();
-        let target = built.parent().context("cargo built this")?;
-        let outcome = cargo(source, target).and_then(|()| {
-            for part in Part::ALL {
-                std::fs::copy(built.join(part.binary()), folder.join(part.binary()))?;
-            }
-            Ok(())
-        });
-        cargo(project, target)?;
-        outcome
     }
 }
 
-fn cargo(project: &Path, target: &Path) -> anyhow::Result<()> {
+/// Into a folder beside the one that this version was built in: cargo would take the one's crates for the other's.
+fn build_in(source: &Path, folder: &Path) -> anyhow::Result<()> {
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(2).context("cargo built this")?.join("previous");
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--workspace", "--bins"]).current_dir(project).env("CARGO_TARGET_DIR", target);
-    if target.join("release").join("chaos") == std::env::current_exe()? {
-        cargo.arg("--release");
+    cargo.args(["build", "--workspace", "--bins"]).current_dir(source).env("CARGO_TARGET_DIR", &target);
+    finished(cargo.output()?)?;
+    for part in Part::ALL {
+        std::fs::copy(target.join("debug").join(part.binary()), folder.join(part.binary()))?;
     }
-    finished(cargo.output()?).map(drop)
+    Ok(())
 }
 
 fn said(project: &Path, arguments: &[&str]) -> anyhow::Result<String> {
