@@ -30,6 +30,10 @@ pub const FASTIFY: &str = "fastify";
 pub const MONOLITH: &str = "monolith";
 pub const HELLO: &str = "hello";
 pub const SALLYPORT: &str = "sallyport";
+/// Another build of Sallyport, to see what a change brings.
+pub const BASELINE: &str = "baseline";
+/// Names the folder of its binaries.
+const BASELINE_FOLDER: &str = "BASELINE";
 
 /// Starts one by its name.
 pub fn start(name: &str, world: &World, collector: SocketAddr) -> anyhow::Result<Contestant> {
@@ -39,6 +43,10 @@ pub fn start(name: &str, world: &World, collector: SocketAddr) -> anyhow::Result
         MONOLITH => rust::monolith(world),
         HELLO => rust::hello(),
         SALLYPORT => sallyport::sallyport(world, Tracing::as_shipped(collector)),
+        BASELINE => {
+            let folder = std::env::var_os(BASELINE_FOLDER).context("BASELINE names no folder of binaries")?;
+            sallyport::baseline(world, Tracing::as_shipped(collector), Path::new(&folder))
+        }
         _ => anyhow::bail!("nobody here is called {name}"),
     };
     started.with_context(|| format!("{name} cannot be started"))

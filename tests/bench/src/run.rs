@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 
 use crate::bench::{Bench, Settings};
 use crate::collector::Collector;
-use crate::contestants::{self, Contestant, EXPRESS, FASTIFY, HELLO, MONOLITH, SALLYPORT, node};
+use crate::contestants::{self, BASELINE, Contestant, EXPRESS, FASTIFY, HELLO, MONOLITH, SALLYPORT, node};
 use crate::machine::Machine;
 use crate::output::say;
 use crate::people::Person;
@@ -31,6 +31,9 @@ pub struct Args {
     /// The scenarios to run, separated by commas. Default: all.
     #[arg(long, env = "SCENARIOS", value_delimiter = ',')]
     scenarios: Vec<Scenario>,
+    /// Who takes part, separated by commas. Default: everybody.
+    #[arg(long, env = "CONTESTANTS", value_delimiter = ',', value_parser = contestant)]
+    contestants: Vec<&'static str>,
     /// How often each contestant is measured in each scenario.
     #[arg(long, env = "ROUNDS", default_value_t = ROUNDS_OF_A_FULL_RUN)]
     rounds: usize,
@@ -48,13 +51,22 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
+/// Everybody, in the order of the tables.
+const EVERYBODY: [&str; 5] = [EXPRESS, FASTIFY, MONOLITH, SALLYPORT, HELLO];
+
+fn contestant(name: &str) -> Result<&'static str, String> {
+    let known = EVERYBODY.into_iter().chain([BASELINE]).find(|known| *known == name);
+    known.ok_or_else(|| format!("nobody here is called {name}"))
+}
+
 pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(reason) = node::missing() {
         anyhow::bail!("{reason}: two of the contestants need it");
     }
     let began = Instant::now();
     let scenarios = if args.scenarios.is_empty() { Scenario::ALL.to_vec() } else { args.scenarios };
-    let full = scenarios == Scenario::ALL && args.rounds >= ROUNDS_OF_A_FULL_RUN;
+    let names = if args.contestants.is_empty() { EVERYBODY.to_vec() } else { args.contestants };
+    let full = scenarios == Scenario::ALL && names == EVERYBODY && args.rounds >= ROUNDS_OF_A_FULL_RUN;
     let settings = Settings {
         rounds: args.rounds.max(1),
         warm_up: Duration::from_secs_f64(args.warm_up),
@@ -62,8 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         people: 100_000,
         growth: sizes(args.largest_world),
     };
-    let all = [EXPRESS, FASTIFY, MONOLITH, SALLYPORT, HELLO];
-    let (machine, results) = perform(settings.clone(), &all, &scenarios).await?;
+    let (machine, results) = perform(settings.clone(), &names, &scenarios).await?;
     report::print(&results);
     let folder = args.out.unwrap_or_else(|| PathBuf::from(if full { PUBLISHED } else { UNPUBLISHED }));
     report::write(&folder, &machine, &settings, &results)?;
@@ -79,7 +90,7 @@ fn sizes(largest: usize) -> Vec<usize> {
 /// Everything once and briefly.
 pub async fn check() -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut names = vec![EXPRESS, FASTIFY, MONOLITH, SALLYPORT, HELLO];
+    let mut names = EVERYBODY.to_vec();
     if let Some(reason) = node::missing() {
         say(&format!("{reason}: express and fastify are NOT checked"));
         names.retain(|name| ![EXPRESS, FASTIFY].contains(name));
@@ -132,7 +143,7 @@ async fn prepare(settings: Settings, names: &[&'static str]) -> anyhow::Result<B
     for name in names {
         running.push(contestants::start(name, &world, collector.address())?);
     }
-    for sallyport in running.iter().filter(|it| it.name == SALLYPORT) {
+    for sallyport in running.iter().filter(|it| [SALLYPORT, BASELINE].contains(&it.name)) {
         growth::sign_everybody_in(&world, sallyport).await?;
     }
     for contestant in running.iter().filter(|it| it.name != HELLO) {

@@ -18,6 +18,8 @@ pub mod tracing;
 pub enum Scenario {
     /// Signed-in reads of the own profile: 1, 64 and 256 connections, few people and many.
     Profile,
+    /// The one of these that most bars are about, alone. Not a part of a full run, which has it already.
+    Peak,
     /// `GET /v1/me`.
     Me,
     /// 90 % reads, 5 % changes, 4 % logins, 1 % logouts.
@@ -53,6 +55,7 @@ impl Scenario {
         say(&format!("{self:?}"));
         match self {
             Self::Profile => read::profile(bench).await,
+            Self::Peak => read::peak(bench).await,
             Self::Me => read::me(bench).await,
             Self::Mixed => mixed::run(bench).await,
             Self::Login => login::alone(bench).await,

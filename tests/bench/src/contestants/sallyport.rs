@@ -2,6 +2,7 @@
 //! nobody can use up and entries that outlive the run.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use local::output::Output;
@@ -9,7 +10,7 @@ use local::server::Running;
 use local::service::{self, Service};
 use local::sockets;
 
-use super::{Contestant, LIMIT, Member, SALLYPORT, START_LIMIT};
+use super::{BASELINE, Contestant, LIMIT, Member, SALLYPORT, START_LIMIT};
 use crate::world::{AUTH_DATABASE, PROFILE_DATABASE, World};
 
 /// A day: what is written before the run stays until after it.
@@ -32,6 +33,23 @@ impl Tracing {
 }
 
 pub fn sallyport(world: &World, tracing: Tracing) -> anyhow::Result<Contestant> {
+    start(SALLYPORT, world, tracing, &|name| service::binary(name))
+}
+
+/// Another build of it, from a folder.
+pub fn baseline(world: &World, tracing: Tracing, folder: &Path) -> anyhow::Result<Contestant> {
+    start(BASELINE, world, tracing, &|name| Ok(folder.join(name)))
+}
+
+fn start(
+    contestant: &'static str,
+    world: &World,
+    tracing: Tracing,
+    binary: &dyn Fn(&str) -> anyhow::Result<PathBuf>,
+) -> anyhow::Result<Contestant> {
+    let launch = |name: &'static str, sockets: Sockets, variables: &[(&'static str, String)]| {
+        launch(name, binary(name)?, sockets, variables, tracing)
+    };
     let began = Instant::now();
     let quota = format!("{LIMIT}/60");
     let (auth, profile, gateway) = (Sockets::open()?, Sockets::open()?, Sockets::open()?);
@@ -56,16 +74,16 @@ pub fn sallyport(world: &World, tracing: Tracing) -> anyhow::Result<Contestant> 
     ];
     let address = gateway.address()?;
     let mut processes = vec![
-        launch("auth-svc", auth, &auth_variables, tracing)?,
-        launch("profile-svc", profile, &profile_variables, tracing)?,
-        launch("gateway", gateway, &gateway_variables, tracing)?,
+        launch("auth-svc", auth, &auth_variables)?,
+        launch("profile-svc", profile, &profile_variables)?,
+        launch("gateway", gateway, &gateway_variables)?,
     ];
     for process in &mut processes {
         process.wait_ready(START_LIMIT)?;
     }
     let started_in = began.elapsed();
     let processes = processes.into_iter().map(|it| Box::new(it) as Box<dyn Member>).collect();
-    Ok(Contestant { name: SALLYPORT, address, started_in, processes })
+    Ok(Contestant { name: contestant, address, started_in, processes })
 }
 
 /// Open before the process starts, so that others can be told its address.
@@ -85,13 +103,14 @@ impl Sockets {
 }
 
 fn launch(
-    binary: &str,
+    name: &'static str,
+    binary: PathBuf,
     sockets: Sockets,
     variables: &[(&'static str, String)],
     tracing: Tracing,
 ) -> anyhow::Result<Running<Service>> {
     let Sockets { listener, admin } = sockets;
-    let mut service = Service::new(binary, service::binary(binary)?, listener, admin, Output::hidden());
+    let mut service = Service::new(name, binary, listener, admin, Output::hidden());
     // Whatever the shell that runs the benchmark has set.
     service =
         service.variable("RUST_LOG", "info").variable("LOG_FORMAT", "json").variable("DRAIN_DELAY_MS", "0");

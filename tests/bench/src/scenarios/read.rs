@@ -27,6 +27,11 @@ pub async fn profile(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub async fn peak(bench: &mut Bench) -> anyhow::Result<()> {
+    let popularity = Popularity::zipf(POPULAR.min(bench.world.people.count()));
+    read(bench, PEAK, true, 64, &popularity, Route::Profile).await
+}
+
 pub async fn me(bench: &mut Bench) -> anyhow::Result<()> {
     let popularity = Popularity::zipf(POPULAR.min(bench.world.people.count()));
     read(bench, "me-64-zipf", false, 64, &popularity, Route::Me).await
