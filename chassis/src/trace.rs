@@ -3,7 +3,6 @@
 //! Whether a request is sampled is decided here, before any span exists: spans are built inside a sampled scope alone, so
 //! that an unsampled request pays for an id and nothing else.
 
-use std::fmt;
 use std::future::Future;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
@@ -87,9 +86,13 @@ impl TraceContext {
         let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
     }
 
-    /// As the `traceparent` header has it.
-    pub fn traceparent(self) -> String {
-        self.to_string()
+    /// As the `traceparent` header has it. Every request writes it several times, and the machinery of `format!` would show.
+    pub fn traceparent(self) -> Traceparent {
+        let mut text = *b"00-________________________________-________________-0_";
+        put_hex(&mut text[3..35], self.trace_id);
+        put_hex(&mut text[36..52], self.span_id.into());
+        put_hex(&mut text[54..], u8::from(self.sampled).into());
+        Traceparent(text)
     }
 
     /// 32 hexadecimal digits, as Jaeger's search box takes them.
@@ -98,9 +101,27 @@ impl TraceContext {
     }
 }
 
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+/// A `traceparent` in ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traceparent([u8; Self::LENGTH]);
+
+impl Traceparent {
+    pub const LENGTH: usize = 55;
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Fills `digits` with the lowest digits of a number.
+fn put_hex(digits: &mut [u8], mut number: u128) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }
 
@@ -136,7 +157,7 @@ mod tests {
     fn a_traceparent_survives_the_round_trip() {
         let context = TraceContext::parse(VALID).unwrap();
         assert!(context.sampled);
-        assert_eq!(context.traceparent(), VALID);
+        assert_eq!(context.traceparent().as_str(), VALID);
         assert_eq!(context.trace_id_hex(), "4bf92f3577b34da6a3ce929d0e0e4736");
     }
 

@@ -155,7 +155,7 @@ fn trace_context(request: &Request, settings: &Settings) -> TraceContext {
 }
 
 fn tell_trace(response: &mut Response, context: TraceContext) {
-    if let Ok(value) = HeaderValue::try_from(context.traceparent()) {
+    if let Ok(value) = HeaderValue::from_bytes(context.traceparent().as_bytes()) {
         response.headers_mut().insert(TRACEPARENT, value.clone());
         response.headers_mut().insert(TRACERESPONSE, value);
     }

@@ -3,19 +3,16 @@
 //! Field numbers are those of `sallyport/call/v1/call.proto`. The typed frames of each method are wire-compatible with these:
 //! what they embed is a length-delimited field here, so that one client serves them all.
 
-use std::fmt::Write as _;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tonic::codec::{DecodeBuf, Decoder};
 use tonic::{Code, Status};
 
-use crate::trace::TraceContext;
+use crate::trace::{TraceContext, Traceparent};
 
 /// A gRPC message on the wire begins with a byte for compression and four for the length.
 const GRPC_HEADER: usize = 5;
-const TRACEPARENT_LENGTH: usize = 55;
 /// Of a field number below 16.
 const KEY_LENGTH: usize = 1;
 
@@ -80,7 +77,7 @@ pub(super) fn put_request(
     timeout_micros: u64,
     request: &impl Message,
 ) {
-    let traceparent = if context.is_some() { KEY_LENGTH + 1 + TRACEPARENT_LENGTH } else { 0 };
+    let traceparent = if context.is_some() { KEY_LENGTH + 1 + Traceparent::LENGTH } else { 0 };
     let timeout = if timeout_micros > 0 { KEY_LENGTH + encoded_len_varint(timeout_micros) } else { 0 };
     let context_length = traceparent + timeout;
     let request_length = request.encoded_len();
@@ -98,9 +95,8 @@ pub(super) fn put_request(
     encode_varint(context_length as u64, buffer);
     if let Some(context) = context {
         encode_key(1, WireType::LengthDelimited, buffer);
-        encode_varint(TRACEPARENT_LENGTH as u64, buffer);
-        // Writing to a buffer that grows cannot fail.
-        let _ = write!(buffer, "{context}");
+        encode_varint(Traceparent::LENGTH as u64, buffer);
+        buffer.put_slice(context.traceparent().as_bytes());
     }
     if timeout_micros > 0 {
         encode_key(2, WireType::Varint, buffer);
@@ -168,7 +164,10 @@ mod tests {
             let frame = only_frame(&buffer);
             assert_eq!(frame.id, 1 << 40);
             let sent = frame.context.unwrap();
-            assert_eq!(sent.traceparent, context.map(TraceContext::traceparent).unwrap_or_default());
+            assert_eq!(
+                sent.traceparent,
+                context.map(|it| it.traceparent().as_str().to_owned()).unwrap_or_default()
+            );
             assert_eq!(sent.timeout_micros, timeout_micros);
             assert_eq!(frame.body, Some(RequestBody::Request(echo.clone())));
         }

@@ -108,7 +108,9 @@ async fn attempt(
         let mut head = template.clone();
         let left = terms.deadline.saturating_duration_since(Instant::now());
         head.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
-        if let Some(value) = context.and_then(|context| HeaderValue::try_from(context.traceparent()).ok()) {
+        if let Some(value) =
+            context.and_then(|context| HeaderValue::from_bytes(context.traceparent().as_bytes()).ok())
+        {
             head.headers_mut().insert(TRACEPARENT, value);
         }
         let answer = connection.unary(&head, message);

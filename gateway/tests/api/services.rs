@@ -83,7 +83,9 @@ impl Services {
         let script = {
             let mut state = self.lock();
             *state.calls.entry(method).or_default() += 1;
-            state.traceparents.insert(method, traceparent.unwrap_or_default());
+            state
+                .traceparents
+                .insert(method, traceparent.map(|it| it.as_str().to_owned()).unwrap_or_default());
             state.scripts.get(method).cloned()
         };
         match script {

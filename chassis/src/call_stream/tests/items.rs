@@ -135,7 +135,7 @@ async fn each_call_carries_the_trace_of_its_scope() {
     let traced = join_all((0..20).map(|_| async {
         let context = TraceContext::root(false);
         let answer = context.scope(call(&calls, echo("trace", 2))).await;
-        (context.traceparent(), answer.unwrap().text)
+        (context.traceparent().as_str().to_owned(), answer.unwrap().text)
     }))
     .await;
     assert!(traced.iter().all(|(sent, arrived)| sent == arrived), "{traced:?}");

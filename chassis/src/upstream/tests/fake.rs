@@ -165,7 +165,7 @@ pub(crate) async fn handle(record: Arc<Record>, request: Echo) -> Result<Echo, S
         "fail" => Err(Status::with_details(Code::Aborted, "as asked", bytes::Bytes::from_static(b"why"))),
         // Without the hook, whose backtrace would take the whole replica a while.
         "panic" => std::panic::resume_unwind(Box::new("as asked")),
-        "trace" => Ok(echo(TraceContext::current().unwrap().traceparent(), 0)),
+        "trace" => Ok(echo(TraceContext::current().unwrap().traceparent().as_str().to_owned(), 0)),
         _ => Ok(request),
     }
 }

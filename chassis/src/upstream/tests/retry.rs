@@ -129,7 +129,7 @@ async fn a_call_carries_the_trace_of_its_scope() {
     let upstream = connected(&[&one], Settings::default()).await;
     let context = TraceContext::root(false);
     let arrived = context.scope(call(&upstream, echo("trace", 0))).await.unwrap().text;
-    assert_eq!(arrived, context.traceparent());
+    assert_eq!(arrived, context.traceparent().as_str());
 }
 
 #[tokio::test]
