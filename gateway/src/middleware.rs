@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
@@ -64,15 +64,17 @@ where
             }
         };
         Box::pin(async move {
+            // Pinned once: a layer that takes a future by value makes room for it twice.
+            let route = pin!(route);
             // From the inside out.
-            let answered = async {
+            let answered = pin!(async {
                 // 1. Nothing hangs or panics past here.
                 let response = guard::bounded(route, app.settings.bounds.request_timeout()).await;
                 // 2. Whatever failed says so as a problem document.
                 let response = problem::render(&uri, response);
                 // 3. Browsers are told what not to do with it.
                 response_headers::secure(response)
-            };
+            });
             // 4. All of it happens in one trace, and is counted and logged once.
             Ok(observation.around(answered, &app.durations).await)
         })
