@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use chassis::redis::{Redis, RedisAway, Script};
-use redis::Pipeline;
+use redis::{FromRedisValue, ParsingError, Pipeline, Value};
 
 use super::growth::{Growth, MEMORY};
 use super::{Policy, Subject};
@@ -47,6 +47,15 @@ impl Count {
     }
 }
 
+/// The answer to a command that is sent for its effect. `Pipeline::ignore` keeps a set of such, which costs more than this.
+struct Ignored;
+
+impl FromRedisValue for Ignored {
+    fn from_redis_value(_: Value) -> Result<Self, ParsingError> {
+        Ok(Self)
+    }
+}
+
 pub struct Store {
     redis: Redis,
     prefix: String,
@@ -70,7 +79,7 @@ impl Store {
     pub async fn count(&self, policy: &Policy, subject: Subject) -> Result<Count, RedisAway> {
         let mut pipeline = redis::pipe();
         let key = self.add_count(&mut pipeline, policy, subject);
-        let (used, resets_in) = self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
+        let (used, Ignored, resets_in) = self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
         Ok(Count::without_window(clamped(used), remaining(resets_in, policy), policy.quota.window))
     }
 
@@ -80,7 +89,8 @@ impl Store {
         pipeline.atomic();
         let key = self.add_count(&mut pipeline, policy, subject);
         pipeline.cmd("PEXPIRETIME").arg(&key);
-        let (used, resets_in, window_end) = self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
+        let (used, Ignored, resets_in, window_end) =
+            self.redis.pipeline("rate_limit.count", key, &pipeline).await?;
         Ok(Count {
             used: clamped(used),
             resets_in: remaining(resets_in, policy),
@@ -113,16 +123,7 @@ impl Store {
     fn add_count(&self, pipeline: &mut Pipeline, policy: &Policy, subject: Subject) -> String {
         let key = self.key(policy, subject);
         let window = policy.quota.window.as_millis() as u64;
-        pipeline
-            .cmd("INCR")
-            .arg(&key)
-            .cmd("PEXPIRE")
-            .arg(&key)
-            .arg(window)
-            .arg("NX")
-            .ignore()
-            .cmd("PTTL")
-            .arg(&key);
+        pipeline.cmd("INCR").arg(&key).cmd("PEXPIRE").arg(&key).arg(window).arg("NX").cmd("PTTL").arg(&key);
         key
     }
 
