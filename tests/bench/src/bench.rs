@@ -1,6 +1,7 @@
 //! One run: the world, the contestants, how long and how often; and the one way in which a window of load is measured.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::collector::Collector;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub people: usize,
     /// Sizes of the worlds whose cost is compared.
     pub growth: Vec<usize>,
+    /// Where the binaries of another build are.
+    pub baseline: Option<PathBuf>,
 }
 
 /// A run in progress.

@@ -32,11 +32,14 @@ pub const HELLO: &str = "hello";
 pub const SALLYPORT: &str = "sallyport";
 /// Another build of Sallyport, to see what a change brings.
 pub const BASELINE: &str = "baseline";
-/// Names the folder of its binaries.
-const BASELINE_FOLDER: &str = "BASELINE";
 
-/// Starts one by its name.
-pub fn start(name: &str, world: &World, collector: SocketAddr) -> anyhow::Result<Contestant> {
+/// Starts one by its name. `baseline`: where the binaries of that one are.
+pub fn start(
+    name: &str,
+    world: &World,
+    collector: SocketAddr,
+    baseline: Option<&Path>,
+) -> anyhow::Result<Contestant> {
     let started = match name {
         EXPRESS => node::express(world),
         FASTIFY => node::fastify(world),
@@ -44,8 +47,8 @@ pub fn start(name: &str, world: &World, collector: SocketAddr) -> anyhow::Result
         HELLO => rust::hello(),
         SALLYPORT => sallyport::sallyport(world, Tracing::as_shipped(collector)),
         BASELINE => {
-            let folder = std::env::var_os(BASELINE_FOLDER).context("BASELINE names no folder of binaries")?;
-            sallyport::baseline(world, Tracing::as_shipped(collector), Path::new(&folder))
+            let folder = baseline.context("--baseline names no folder of binaries")?;
+            sallyport::baseline(world, Tracing::as_shipped(collector), folder)
         }
         _ => anyhow::bail!("nobody here is called {name}"),
     };

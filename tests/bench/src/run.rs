@@ -34,6 +34,9 @@ pub struct Args {
     /// Who takes part, separated by commas. Default: everybody.
     #[arg(long, env = "CONTESTANTS", value_delimiter = ',', value_parser = contestant)]
     contestants: Vec<&'static str>,
+    /// A folder with the binaries of another build, for the contestant `baseline`.
+    #[arg(long, env = "BASELINE")]
+    baseline: Option<PathBuf>,
     /// How often each contestant is measured in each scenario.
     #[arg(long, env = "ROUNDS", default_value_t = ROUNDS_OF_A_FULL_RUN)]
     rounds: usize,
@@ -73,6 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         window: Duration::from_secs_f64(args.seconds),
         people: 100_000,
         growth: sizes(args.largest_world),
+        baseline: args.baseline,
     };
     let (machine, results) = perform(settings.clone(), &names, &scenarios).await?;
     report::print(&results);
@@ -101,6 +105,7 @@ pub async fn check() -> anyhow::Result<()> {
         window: Duration::from_millis(400),
         people: 5_000,
         growth: vec![100, 1_000],
+        baseline: None,
     };
     let (machine, results) = perform(settings.clone(), &names, &Scenario::ALL).await?;
     let folder = tempfile::tempdir()?;
@@ -141,7 +146,7 @@ async fn prepare(settings: Settings, names: &[&'static str]) -> anyhow::Result<B
     seed::write_json(&world)?;
     let mut running = Vec::new();
     for name in names {
-        running.push(contestants::start(name, &world, collector.address())?);
+        running.push(contestants::start(name, &world, collector.address(), settings.baseline.as_deref())?);
     }
     for sallyport in running.iter().filter(|it| [SALLYPORT, BASELINE].contains(&it.name)) {
         growth::sign_everybody_in(&world, sallyport).await?;
