@@ -14,6 +14,6 @@ pub mod proxy;
 pub mod report;
 pub mod row;
 pub mod stage;
-mod vitals;
+pub mod vitals;
 
 pub use faults::{GROUPS, Group};

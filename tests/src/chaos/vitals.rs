@@ -16,11 +16,19 @@ pub fn of_all<'a>(replicas: impl IntoIterator<Item = &'a Replica>) -> Vec<Option
     replicas.into_iter().map(|replica| of(replica.process_id()?)).collect()
 }
 
-fn of(pid: u32) -> Option<Vitals> {
+/// The most memory that a process has ever held, in KiB.
+pub fn peak_kib(replica: &Replica) -> Option<u64> {
+    memory_kib(replica.process_id()?, "VmHWM:")
+}
+
+fn memory_kib(pid: u32, what: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(what))?.split_whitespace().next()?.parse().ok()
+}
+
+fn of(pid: u32) -> Option<Vitals> {
     // Its own alone: of the program's file as much is in memory as was ever run.
-    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let memory_kib = resident.split_whitespace().next()?.parse().ok()?;
+    let memory_kib = memory_kib(pid, "RssAnon:")?;
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
     Some(Vitals { memory_kib, files })
 }

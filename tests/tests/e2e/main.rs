@@ -30,6 +30,7 @@ mod profiles;
 mod revocations;
 mod router;
 mod secrecy;
+mod storm;
 mod timing;
 mod topologies;
 mod tracing;

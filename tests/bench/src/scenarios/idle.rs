@@ -20,7 +20,8 @@ pub fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let names: Vec<_> = bench.contestants.iter().map(|it| it.name).collect();
     for _ in 0..bench.settings.rounds {
         for name in &names {
-            let fresh = contestants::start(name, &bench.world, bench.collector.address())?;
+            let baseline = bench.settings.baseline.as_deref();
+            let fresh = contestants::start(name, &bench.world, bench.collector.address(), baseline)?;
             let seconds = fresh.started_in.as_secs_f64();
             bench.results.note_figure(&start_up(name), "s", seconds);
             let mut told = Vec::new();
