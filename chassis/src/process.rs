@@ -4,6 +4,8 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::admin::AdminPort;
 use crate::config::ServiceArgs;
 use crate::listen::Listeners;
@@ -28,6 +30,7 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     install_tls_provider();
+    raise_open_files();
     let telemetry = match Telemetry::install(name, &args.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => crate::config::refuse(&format!("{error:#}")),
@@ -105,4 +108,27 @@ where
 fn install_tls_provider() {
     // Fails only when one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// As many open files as the system grants. The usual 1024 are soon taken by clients that hold their connections and ask nothing.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Refused, it is as it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_takes_as_many_open_files_as_it_is_granted() {
+        let granted = getrlimit(Resource::Nofile).maximum.unwrap();
+        let lower = Rlimit { current: Some(granted - 1), maximum: Some(granted) };
+        setrlimit(Resource::Nofile, lower).unwrap();
+        raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(granted));
+    }
 }
