@@ -33,7 +33,8 @@ const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 /// Limits on what a client may do to a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For the headers of an HTTP/1 request, from its first byte or from the end of the one before.
+    /// For the headers of an HTTP/1 request, from its first byte or from the end of the one before; and for the first request of a
+    /// connection, whatever it speaks.
     pub header_read_timeout: Duration,
     /// Requests in flight on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
@@ -83,7 +84,7 @@ where
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => start_connection(&builder, stream, peer, service.clone(), shutdown),
+            Ok((stream, peer)) => start_connection(&builder, limits, stream, peer, service.clone(), shutdown),
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
                 // Out of file descriptors, most likely: the queue keeps, and a busy loop would help nobody.
@@ -93,7 +94,7 @@ where
     }
     // What the kernel has already queued here would be reset when the socket closes: it is served as well.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        start_connection(&builder, stream, peer, service.clone(), shutdown);
+        start_connection(&builder, limits, stream, peer, service.clone(), shutdown);
     }
     Ok(())
 }
@@ -117,6 +118,7 @@ fn connection_builder(limits: Limits) -> auto::Builder<TokioExecutor> {
 
 fn start_connection<S, B, F>(
     builder: &auto::Builder<TokioExecutor>,
+    limits: Limits,
     stream: TcpStream,
     peer: SocketAddr,
     service: S,
@@ -158,6 +160,22 @@ fn start_connection<S, B, F>(
     shutdown.spawn(async move {
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
         let mut connection = std::pin::pin!(connection);
+        // Who never says enough to be told whether it is HTTP/1 or HTTP/2 is not seen by the time limits of either.
+        let first_request = tokio::time::timeout(limits.header_read_timeout, asked.notified());
+        tokio::select! {
+            biased;
+            asked_in_time = first_request => match asked_in_time {
+                Ok(()) => asked.notify_one(),
+                Err(_) => connection.as_mut().graceful_shutdown(),
+            },
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, error = &*error, "connection ended");
+                }
+                return;
+            }
+            () = stopping.cancelled() => {}
+        }
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stopping.cancelled() => {
@@ -272,10 +290,12 @@ mod tests {
     async fn headers_that_never_end_close_the_connection() {
         let limits = Limits { header_read_timeout: Duration::from_millis(50), ..Limits::default() };
         let (address, _shutdown, _) = start(limits, Duration::ZERO);
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "the server closed the connection");
+        for beginning in ["GET / HTTP/1.1\r\nhost:", "", "PRI"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(beginning.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+            assert!(read.is_ok(), "the server closed the connection after {beginning:?}");
+        }
     }
 }
