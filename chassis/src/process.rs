@@ -23,6 +23,18 @@ pub struct Process {
     pub admin: AdminPort,
 }
 
+/// Has the kernel back this process's memory with small pages alone, on Linux. To be called first of all.
+///
+/// The allocator asks for huge pages of 2 MiB, of which an idle process uses little: 26 MiB instead of 19. Not for one that hashes
+/// passwords: argon2 jumps through all of its memory, and is about a tenth slower on small pages.
+pub fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        // More memory, and nothing else.
+        eprintln!("huge pages stay in use: {error}");
+    }
+}
+
 /// Runs a service on this thread until it is told to end: 0 when it ended as it should.
 pub fn run<F, Fut>(name: &'static str, args: &ServiceArgs, listen: SocketAddr, service: F) -> ExitCode
 where

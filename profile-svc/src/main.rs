@@ -22,6 +22,7 @@ use config::{Args, Command};
 const NAME: &str = "profile-svc";
 
 fn main() -> ExitCode {
+    chassis::process::use_small_pages();
     let args: Args = chassis::config::parse();
     match args.command {
         Some(Command::Migrate) => {
