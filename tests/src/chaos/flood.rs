@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// What has no answer by then gets none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A thousand connections take so long.
+const CONNECTING: Duration = Duration::from_millis(800);
+
 /// How much is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Volley {
@@ -73,7 +76,8 @@ pub async fn send(gateway: SocketAddr, requests: Vec<Vec<u8>>, volley: Volley) -
 
 async fn flood(gateway: SocketAddr, requests: Vec<Vec<u8>>, volley: Volley) -> Tally {
     let requests = Arc::new(requests);
-    let began = Instant::now();
+    // Everybody is connected before it begins: a queue of connections is not what is measured.
+    let began = Instant::now() + CONNECTING.mul_f64(1.0 + volley.connections as f64 / 1000.0);
     let mut connections = JoinSet::new();
     for number in 0..volley.connections {
         connections.spawn(one_connection(gateway, requests.clone(), volley, number, began));
@@ -95,7 +99,8 @@ async fn one_connection(
     let (mut tally, end) = (Tally::default(), began + volley.length);
     let pause = volley.rate.map(|rate| Duration::from_secs_f64(volley.connections as f64 / rate));
     let mut next = began + pause.unwrap_or_default().mul_f64(number as f64 / volley.connections as f64);
-    let mut stream = None;
+    tokio::time::sleep(began.saturating_duration_since(Instant::now()).mul_f64(0.8 * fastrand::f64())).await;
+    let mut stream = TcpStream::connect(gateway).await.ok();
     for request in requests.iter().cycle().skip(number % requests.len()) {
         sleep_until(next.min(end)).await;
         let sent = Instant::now();

@@ -39,7 +39,8 @@ pub struct Seen {
     pub requests: Vec<Request>,
     pub wrong: BTreeMap<Wrong, usize>,
     pub recovery: Option<Duration>,
-    /// Of each process.
+    /// Of each process: when the stack was young, before the fault, and after it.
+    pub young: Vec<Option<Vitals>>,
     pub before: Vec<Option<Vitals>>,
     pub after: Vec<Option<Vitals>>,
 }
@@ -63,7 +64,7 @@ impl Row {
             Some(_) => {}
         }
         if timed {
-            missed.extend(growth(&seen.before, &seen.after));
+            missed.extend(growth(&highest(&seen.young, &seen.before), &seen.after));
         }
         let sum = |vitals: &[Option<Vitals>], of: fn(&Vitals) -> u64| vitals.iter().flatten().map(of).sum();
         let both = |of: fn(&Vitals) -> u64| (sum(&seen.before, of), sum(&seen.after, of));
@@ -129,7 +130,20 @@ fn name(outcome: Outcome) -> String {
     }
 }
 
-/// Processes that hold clearly more than before. One that was started meanwhile is held against what it held before as well.
+/// What each process has held at one of two times. One that has just started holds more than one that has settled.
+pub fn highest(one: &[Option<Vitals>], other: &[Option<Vitals>]) -> Vec<Option<Vitals>> {
+    let both = one.iter().zip(other);
+    both.map(|pair| match pair {
+        (Some(one), Some(other)) => Some(Vitals {
+            memory_kib: one.memory_kib.max(other.memory_kib),
+            files: one.files.max(other.files),
+        }),
+        (one, other) => one.or(*other),
+    })
+    .collect()
+}
+
+/// Processes that hold clearly more than before.
 fn growth(before: &[Option<Vitals>], after: &[Option<Vitals>]) -> Vec<String> {
     let mut missed = Vec::new();
     for (before, after) in before.iter().zip(after) {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::bars::{Bars, Excuse};
 use super::load::{Crowd, Ground, Load};
-use super::row::{Row, Seen, is_level};
-use super::vitals;
+use super::row::{Row, Seen, highest, is_level};
+use super::vitals::{self, Vitals};
 use crate::stack::Stack;
 use crate::wait;
 
@@ -33,14 +33,18 @@ pub struct Stage {
     pub form: Form,
     load: Load,
     rows: Vec<Row>,
+    /// What each process held when it was young.
+    young: Vec<Option<Vitals>>,
     excuses: RefCell<Vec<Excuse>>,
 }
 
 impl Stage {
     pub async fn set(stack: Stack, form: Form, crowd: Crowd) -> Self {
         let load = Load::start(stack.apis(), crowd).await;
-        let stage = Self { stack, form, load, rows: Vec::new(), excuses: RefCell::default() };
+        let (rows, young) = (Vec::new(), Vec::new());
+        let mut stage = Self { stack, form, load, rows, young, excuses: RefCell::default() };
         stage.hold(Duration::from_secs(3)).await;
+        stage.young = vitals::of_all(stage.stack.replicas());
         stage
     }
 
@@ -69,11 +73,12 @@ impl Stage {
         let (position, wrong) = (journal.len(), verdicts.len());
         fault(self).await;
         let recovery = self.recovery(Instant::now(), position).await;
-        let after = self.level(&before).await;
+        let after = self.level(&highest(&self.young, &before)).await;
         self.load.check_all_there();
         let bars = Bars { excuses: self.excuses.take(), ..bars };
         let (requests, wrong) = (journal.since(position), verdicts.since(wrong));
-        let seen = Seen { requests, wrong, recovery, before, after };
+        let young = self.young.clone();
+        let seen = Seen { requests, wrong, recovery, young, before, after };
         let row = Row::judge(name, &bars, seen, self.form == Form::Full);
         super::report::tell(&row);
         self.rows.push(row);
@@ -112,7 +117,7 @@ impl Stage {
     }
 
     /// What the processes hold once it has come down to its level, or has not.
-    async fn level(&self, before: &[Option<vitals::Vitals>]) -> Vec<Option<vitals::Vitals>> {
+    async fn level(&self, before: &[Option<Vitals>]) -> Vec<Option<Vitals>> {
         let deadline = Instant::now() + LEVEL_LIMIT;
         loop {
             let after = vitals::of_all(self.stack.replicas());

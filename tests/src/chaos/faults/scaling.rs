@@ -20,12 +20,12 @@ const UNEVEN: f64 = 0.15;
 const SETTLING: Duration = Duration::from_secs(10);
 const COUNTED: Duration = Duration::from_secs(10);
 /// After this long a load balancer has seen that a gateway drains: within its drain delay.
-const NOTICED: Duration = Duration::from_millis(200);
+const NOTICED: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "One of each kind, then four of one kind, then one again. Nothing fails and nobody is logged out. Ten seconds after three \
     more have come, each of the four has its share of the requests of the next ten seconds, within 15 % of even. The gateways know all four \
     addresses of a service (a static list) and find out who is there. The clients choose among the gateways that are ready at random, as a load balancer \
-    does; they hear of a gateway that drains 200 ms after it began to.";
+    does; they hear of a gateway that drains 100 ms after it began to.";
 
 pub(super) async fn run(form: Form) -> Chapter {
     let stack = generous().gateways(MOST).auths(MOST).profiles(MOST).start();
