@@ -15,6 +15,9 @@ use crate::problem;
 /// Longer than the gateway's own deadlines: what takes this long has hung.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// Shorter than the gateway keeps a connection without requests: one that it is about to close is used no more.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+
 /// A client with connections of its own. Clones share them.
 #[derive(Clone)]
 pub struct Api {
@@ -79,6 +82,7 @@ fn client() -> reqwest::Client {
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(IDLE_LIMIT)
         .timeout(ANSWER_LIMIT)
         .build();
     client.unwrap_or_else(|error| panic!("no HTTP client: {error}"))
