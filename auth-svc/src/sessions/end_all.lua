@@ -18,7 +18,8 @@ for i = 1, #fields, 2 do
     local valid = its_generation == current and EPOCH + math.min(seen + idle, created + absolute) > now
     if valid and late then
       left = left + 1
-    elseif valid and name == kept then
+    elseif valid and name == kept and (generation == 0 or its_generation == generation - 1) then
+      -- What an order between that one and this one ends, which is still on its way, this one does not keep.
       left = left + 1
       if generation > 0 then
         redis.call('HSET', KEYS[1], name, string.sub(value, 1, 26) .. struct.pack('>I4', generation))
