@@ -1,7 +1,8 @@
 //! argon2id on threads of its own: bounded in memory, in queue and in time.
 //!
 //! Each thread owns the 19 MiB that a hash works in and uses them again and again. What does not fit into the queue, or would wait
-//! too long in it, is refused at once and costs nothing; so is what has waited too long all the same.
+//! too long in it, is refused and costs nothing; so is what has waited too long all the same. A refusal is told after a moment,
+//! because who is told at once is back at once, and a crowd that does that takes the time of those who are signed in.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,9 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
+
+/// How long a refusal takes, of the 50 ms within which callers are told.
+const MOMENT: Duration = Duration::from_millis(25);
 
 /// Size and patience of the pool.
 #[derive(Debug, Clone, Copy)]
@@ -149,21 +153,21 @@ impl Hasher {
     /// `Common` for one that everybody tries first, `username` included. Looking that up takes long enough to belong here.
     pub async fn hash_new(&self, password: Password, username: &str) -> Result<String, HashError> {
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::HashNew(username.to_owned(), reply))?;
+        self.submit(password, Task::HashNew(username.to_owned(), reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
     /// Hashes a password that is in use already, in PHC string format.
     pub async fn hash(&self, password: Password) -> Result<String, HashError> {
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::Hash(reply))?;
+        self.submit(password, Task::Hash(reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
     /// Whether a password is the one that was hashed.
     pub async fn verify(&self, password: Password, hash: &str) -> Result<Verdict, HashError> {
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::Verify(hash.into(), reply))?;
+        self.submit(password, Task::Verify(hash.into(), reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
@@ -176,17 +180,16 @@ impl Hasher {
     ///
     /// # Errors
     /// `Capacity`.
-    pub fn check_room(&self) -> Result<(), HashError> {
+    pub async fn check_room(&self) -> Result<(), HashError> {
         // With some room for a pace that changes: to be refused late is worse than to be refused.
         if self.pace.waiting() >= self.places || self.pace.wait() > self.deadline * 3 / 4 {
-            self.shed.increment(1);
-            return Err(HashError::Capacity);
+            return Err(self.refuse().await);
         }
         Ok(())
     }
 
-    fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
-        self.check_room()?;
+    async fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
+        self.check_room().await?;
         let job = Job { password, task, expires: Instant::now() + self.deadline };
         self.pace.queued();
         let Err(refused) = self.queue.try_send(job) else {
@@ -195,12 +198,15 @@ impl Hasher {
         };
         self.pace.dequeued();
         match refused {
-            TrySendError::Full(_) => {
-                self.shed.increment(1);
-                Err(HashError::Capacity)
-            }
+            TrySendError::Full(_) => Err(self.refuse().await),
             TrySendError::Disconnected(_) => Err(HashError::Failed("the hashing threads have ended".into())),
         }
+    }
+
+    async fn refuse(&self) -> HashError {
+        self.shed.increment(1);
+        tokio::time::sleep(MOMENT).await;
+        HashError::Capacity
     }
 }
 

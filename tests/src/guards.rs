@@ -75,6 +75,14 @@ pub const GUARDS: &[Guard] = &[
         test: "an_order_that_stayed_is_carried_out_and_ends_nothing_newer",
     },
     Guard {
+        rule: "an order that overtakes another keeps nothing that the other ends",
+        file: "auth-svc/src/sessions/end_all.lua",
+        code: "and (generation == 0 or its_generation == generation - 1)",
+        without: "",
+        kind: AUTH,
+        test: "an_order_that_overtakes_another_keeps_no_session_that_the_other_ends",
+    },
+    Guard {
         rule: "a password change ends sessions before it is acknowledged",
         file: "auth-svc/src/service.rs",
         code: "self.revocations.carry_out(Revocation { user_id, generation, kept }).await",

@@ -273,6 +273,29 @@ async fn an_order_that_stayed_is_carried_out_and_ends_nothing_newer() {
 }
 
 #[tokio::test]
+async fn an_order_that_overtakes_another_keeps_no_session_that_the_other_ends() {
+    let Bench { service, .. } = bench().await;
+    let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();
+    let (first, second) = (
+        service.login("alice", PASSWORD, &client(), "").await.unwrap(),
+        service.login("alice", PASSWORD, &client(), "").await.unwrap(),
+    );
+    // The password changed twice, each time for another session, and Redis is told of the later change first.
+    let mut orders = Vec::new();
+    for kept in [second.session.id, first.session.id] {
+        let read = service.users.credentials_by_id(user.id).await.unwrap().unwrap();
+        let changed = service.users.change_password(&read, &read.password_hash, Some(kept), &client()).await;
+        let generation = changed.unwrap().unwrap();
+        orders.push(Revocation { user_id: user.id, generation, kept: Some(kept) });
+    }
+    for order in orders.into_iter().rev() {
+        service.revocations.carry_out(order).await.unwrap();
+        assert!(service.validate(first.token.encoded()).await.is_err(), "the first change ended it");
+    }
+    assert!(service.validate(second.token.encoded()).await.is_err(), "the second change ended it");
+}
+
+#[tokio::test]
 async fn a_login_makes_an_outdated_hash_again() {
     let Bench { service, postgres, .. } = bench().await;
     service.register("alice", PASSWORD, None, &client()).await.unwrap();
