@@ -1,5 +1,6 @@
 //! One run: the world, the contestants, how long and how often; and the one way in which a window of load is measured.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,9 +125,13 @@ pub async fn measure<F: Future<Output = Tally>>(
     let requests = tally.latencies.count().max(1) as f64;
     let per_thousand: Vec<f64> = used.iter().map(|seconds| seconds / requests * 1_000.0).collect();
     let (own, others) = per_thousand.split_at(families.len());
+    let mut cpu_by_process = BTreeMap::new();
+    for (family, cpu) in families.iter().zip(own) {
+        *cpu_by_process.entry(family.name.clone()).or_default() += cpu;
+    }
     let sample = Sample {
         cpu: own.iter().sum(),
-        cpu_by_process: families.iter().map(|it| it.name.clone()).zip(own.iter().copied()).collect(),
+        cpu_by_process,
         cpu_redis: others[0],
         cpu_postgres: others[1],
         cpu_load: others[2],

@@ -21,6 +21,9 @@ pub mod sallyport;
 /// How long any of them may take to start.
 pub const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// The processes that answer HTTP of those that run one for each core: as many as the machine that the bars were set on has.
+pub const WORKERS: usize = 2;
+
 /// A quota that is counted for every request and never used up.
 pub const LIMIT: u32 = 1_000_000_000;
 

@@ -29,6 +29,8 @@ const WRONG_TOLD: usize = 3;
 #[derive(Debug)]
 pub enum Judgement {
     Right,
+    /// Right as well, and not what is measured.
+    Beside,
     /// Refused for want of capacity, as an answer should say it. Counts neither as served nor as wrong.
     Shed,
     /// Disqualifies the run.
@@ -73,11 +75,11 @@ pub struct Tally {
 
 impl Tally {
     fn note(&mut self, judgement: Judgement, latency: Duration, counted: bool) {
-        self.right += u64::from(matches!(judgement, Judgement::Right));
+        self.right += u64::from(matches!(judgement, Judgement::Right | Judgement::Beside));
         match judgement {
             Judgement::Right if counted => self.latencies.record(latency.as_micros() as u64),
             Judgement::Shed if counted => self.shed += 1,
-            Judgement::Right | Judgement::Shed => {}
+            Judgement::Right | Judgement::Beside | Judgement::Shed => {}
             Judgement::Wrong(why) => self.note_wrong(why),
         }
     }

@@ -26,6 +26,8 @@ pub enum Scenario {
     Mixed,
     /// Logins alone, against the machine's own argon2id rate.
     Login,
+    /// Logouts, each until it is answered, from when on every replica refuses the session.
+    Logout,
     /// Reads while 64 others log in again and again.
     Storm,
     /// Reads at a constant rate, at half and four fifths of the peak.
@@ -39,11 +41,12 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Profile,
         Self::Me,
         Self::Mixed,
         Self::Login,
+        Self::Logout,
         Self::Storm,
         Self::OpenLoop,
         Self::Tracing,
@@ -59,6 +62,7 @@ impl Scenario {
             Self::Me => read::me(bench).await,
             Self::Mixed => mixed::run(bench).await,
             Self::Login => login::alone(bench).await,
+            Self::Logout => login::out(bench).await,
             Self::Storm => login::storm(bench).await,
             Self::OpenLoop => open_loop::run(bench).await,
             Self::Tracing => tracing::run(bench).await,

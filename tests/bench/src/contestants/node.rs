@@ -8,11 +8,8 @@ use std::{fs, io};
 use anyhow::Context as _;
 use local::process;
 
-use super::{Contestant, EXPRESS, FASTIFY, sources, variables};
+use super::{Contestant, EXPRESS, FASTIFY, WORKERS, sources, variables};
 use crate::world::World;
-
-/// As many as the machine that the bars were set on has cores.
-const WORKERS: usize = 2;
 
 /// The oldest major version that all packages run on.
 const OLDEST: u32 = 20;

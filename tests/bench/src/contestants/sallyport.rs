@@ -1,5 +1,5 @@
-//! Sallyport whole: one gateway, one auth-svc and one profile-svc with the settings that they ship with, but for a quota that
-//! nobody can use up and entries that outlive the run.
+//! Sallyport whole: a gateway for each core, one auth-svc and one profile-svc with the settings that they ship with, but for a quota
+//! that nobody can use up and entries that outlive the run.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use local::server::Running;
 use local::service::{self, Service};
 use local::sockets;
 
-use super::{BASELINE, Contestant, LIMIT, Member, SALLYPORT, START_LIMIT};
+use super::{BASELINE, Contestant, LIMIT, Member, SALLYPORT, START_LIMIT, WORKERS};
 use crate::world::{AUTH_DATABASE, PROFILE_DATABASE, World};
 
 /// A day: what is written before the run stays until after it.
@@ -52,7 +52,8 @@ fn start(
     };
     let began = Instant::now();
     let quota = format!("{LIMIT}/60");
-    let (auth, profile, gateway) = (Sockets::open()?, Sockets::open()?, Sockets::open()?);
+    let (auth, profile) = (Sockets::open()?, Sockets::open()?);
+    let gateways = sockets::loopback_shared(WORKERS)?;
     let gateway_variables = [
         ("AUTH_ENDPOINTS", auth.address()?.to_string()),
         ("PROFILE_ENDPOINTS", profile.address()?.to_string()),
@@ -72,12 +73,13 @@ fn start(
         ("CACHE_REDIS_URL", world.cache_url()),
         ("CACHE_TTL_SECONDS", LIFETIME_SECONDS.to_owned()),
     ];
-    let address = gateway.address()?;
-    let mut processes = vec![
-        launch("auth-svc", auth, &auth_variables)?,
-        launch("profile-svc", profile, &profile_variables)?,
-        launch("gateway", gateway, &gateway_variables)?,
-    ];
+    let address = gateways[0].local_addr()?;
+    let mut processes =
+        vec![launch("auth-svc", auth, &auth_variables)?, launch("profile-svc", profile, &profile_variables)?];
+    for listener in gateways {
+        let sockets = Sockets { listener, admin: sockets::loopback()? };
+        processes.push(launch("gateway", sockets, &gateway_variables)?);
+    }
     for process in &mut processes {
         process.wait_ready(START_LIMIT)?;
     }

@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use super::{Answer, Client, Judgement};
 use crate::people::{PASSWORD, People, Person};
 
+mod leaver;
 mod mixed;
 
+pub use leaver::Leaver;
 pub use mixed::Mixed;
 
 /// How often each person comes.

@@ -1,17 +1,18 @@
-//! Passwords: logins alone against what the machine can hash, and reads beside a storm of logins.
+//! Passwords: logins alone against what the machine can hash, logouts, and reads beside a storm of logins.
 
 use std::ops::Range;
 
 use crate::argon;
 use crate::bench::{Bench, Clients, measure};
 use crate::contestants::HELLO;
-use crate::load::clients::{Popularity, Route, Visitor};
+use crate::load::clients::{Leaver, Popularity, Route, Visitor};
 use crate::load::closed_loop;
 use crate::output::say;
 use crate::scenarios::read::{POPULAR, readers};
 
 pub const ALONE: &str = "login-8";
 pub const OWN_RATE: &str = "argon2id hashes per second of one thread";
+pub const OUT: &str = "logout-1";
 pub const CALM: &str = "storm-calm";
 pub const STORM: &str = "storm-reads";
 pub const STORM_LOGINS: &str = "storm-logins";
@@ -36,6 +37,13 @@ pub async fn alone(bench: &mut Bench) -> anyhow::Result<()> {
     }
     bench.settings.rounds = rounds;
     Ok(())
+}
+
+/// One client at a time, so that nobody waits for anybody.
+pub async fn out(bench: &mut Bench) -> anyhow::Result<()> {
+    let visitors = visitors_of(bench);
+    let clients = |_: &_| vec![Box::new(Leaver::new(visitors.start, visitors.len())) as _];
+    bench.alternate(OUT, |it| it.name != HELLO, clients).await
 }
 
 /// Reads without and with logins beside them, one after the other.
