@@ -137,6 +137,8 @@ impl AuthService {
         client: &Client,
         device: &str,
     ) -> Result<Login, AuthError> {
+        // No password is hashed for a session that cannot be kept.
+        self.sessions.check_reachable().await?;
         let Credentials { user, generation, .. } = self.authenticate(username, password, client).await?;
         let mut login = self.open_session(user, generation, client).await?;
         login.device = self.remember_device(login.user.id, device).await;

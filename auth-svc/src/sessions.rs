@@ -76,6 +76,11 @@ impl Sessions {
         }
     }
 
+    /// Whether there is a Redis to keep sessions in, before anything is done for one.
+    pub async fn check_reachable(&self) -> Result<(), RedisAway> {
+        self.redis.check_reachable().await
+    }
+
     /// Opens a session for a login that read `generation` from Postgres; `None` when Redis knows of a later one. Beyond the limit
     /// the user's oldest session ends.
     pub async fn create(&self, token: &SessionToken, generation: i32) -> Result<Option<Opened>, RedisAway> {

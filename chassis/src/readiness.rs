@@ -5,8 +5,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::shutdown::Shutdown;
+
+/// How long a process that has just started waits for its upstreams, before it serves what it can without the rest. Longer than they
+/// take to answer when nothing is wrong: who came earlier would be told of an outage that there is not.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 type Check = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -15,6 +22,7 @@ type Check = Box<dyn Fn() -> bool + Send + Sync>;
 pub struct Readiness {
     checks: Arc<[(&'static str, Check)]>,
     all_answered: Arc<AtomicBool>,
+    since: Instant,
     shutdown: Shutdown,
 }
 
@@ -27,17 +35,23 @@ impl std::fmt::Debug for Readiness {
 impl Readiness {
     /// `checks` names each upstream and tells whether it has answered once.
     pub fn new(shutdown: &Shutdown, checks: Vec<(&'static str, Check)>) -> Self {
-        Self { checks: checks.into(), all_answered: Arc::default(), shutdown: shutdown.clone() }
+        Self {
+            checks: checks.into(),
+            all_answered: Arc::default(),
+            since: Instant::now(),
+            shutdown: shutdown.clone(),
+        }
     }
 
     pub fn is_ready(&self) -> bool {
         !self.is_draining() && self.waiting_for().is_empty()
     }
 
-    /// Whether it can answer some of its callers well: not draining, and some upstream has answered. Less than ready, and what
-    /// counts when the alternative is no replica at all: one that starts during an outage still serves the rest.
+    /// Whether it can answer some of its callers well: ready, or some upstream has answered and the others have had their time. Less
+    /// than ready, and what counts when the alternative is no replica at all: one that starts during an outage still serves the rest.
     pub fn can_serve(&self) -> bool {
-        !self.is_draining() && (self.checks.is_empty() || self.checks.iter().any(|(_, answered)| answered()))
+        let some_answered = || self.checks.iter().any(|(_, answered)| answered());
+        self.is_ready() || (!self.is_draining() && self.since.elapsed() >= PATIENCE && some_answered())
     }
 
     pub fn is_draining(&self) -> bool {
@@ -63,13 +77,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn some_upstream_is_enough_to_serve_but_not_to_be_ready() {
-        let readiness = Readiness::new(
+    async fn some_upstream_is_enough_to_serve_after_a_while_but_not_to_be_ready() {
+        let mut readiness = Readiness::new(
             &Shutdown::new(),
             vec![("redis", Box::new(|| true)), ("postgres", Box::new(|| false))],
         );
+        assert!(!readiness.can_serve(), "the other may be about to answer");
+        readiness.since -= PATIENCE;
         assert!(readiness.can_serve() && !readiness.is_ready());
-        let readiness = Readiness::new(&Shutdown::new(), vec![("postgres", Box::new(|| false))]);
+        let mut readiness = Readiness::new(&Shutdown::new(), vec![("postgres", Box::new(|| false))]);
+        readiness.since -= PATIENCE;
         assert!(!readiness.can_serve());
     }
 

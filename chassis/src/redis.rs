@@ -115,6 +115,18 @@ impl Redis {
         }
     }
 
+    /// Whether calls have anywhere to go: for those who have other work to do before they make one. Parts of a cluster may be away, and
+    /// are found out by the call.
+    ///
+    /// # Errors
+    /// There is no server, and none has come back within the moment that a call waits.
+    pub async fn check_reachable(&self) -> Result<(), RedisAway> {
+        match &self.servers {
+            Servers::One(keeper) => keeper.link().await.map(|_| ()),
+            Servers::Cluster(_) => Ok(()),
+        }
+    }
+
     /// Sends one command about a key. `operation` names it in traces and metrics.
     pub async fn query<T: FromRedisValue>(
         &self,

@@ -133,6 +133,19 @@ async fn login_does_not_reveal_whether_the_username_exists() {
 }
 
 #[tokio::test]
+async fn nothing_is_hashed_for_a_session_that_cannot_be_kept() {
+    let Bench { mut service, shutdown, .. } = bench().await;
+    service.register("alice", PASSWORD, None, &client()).await.unwrap();
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = Redis::open(&format!("redis://{nowhere}").parse().unwrap(), "state", &shutdown);
+    service.sessions = Sessions::new(away, LIFETIMES, 50, &shutdown);
+    for password in [PASSWORD, "not the password"] {
+        let outcome = service.login("alice", password, &client(), "").await;
+        assert!(matches!(outcome.err(), Some(AuthError::SessionStoreAway(_))), "nobody looked at {password}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_verified_old_credentials_gets_no_session() {
     let Bench { service, postgres, .. } = bench().await;
     let user = service.register("alice", PASSWORD, None, &client()).await.unwrap();

@@ -87,8 +87,9 @@ where
         let call = |context: Option<TraceContext>| async move {
             let limit = self.upstream.settings().max_in_flight;
             let link = connection.links.get(connection, &self.path, limit)?;
-            let timeout = terms.deadline.saturating_duration_since(terms.started);
-            let answer = link.submit(context, timeout.as_micros() as u64, request)?.await?;
+            // What is left of it, which for a second attempt is less. Zero would mean that there is no deadline.
+            let timeout = terms.deadline.saturating_duration_since(Instant::now());
+            let answer = link.submit(context, (timeout.as_micros() as u64).max(1), request)?.await?;
             Ok(answer.and_then(|message| {
                 Response::decode(message).map_err(|_| Failure::Undecodable.status(self.upstream.name()))
             }))
