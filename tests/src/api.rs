@@ -210,6 +210,12 @@ impl Answer {
         (self.status != 503 || self.json()["code"] != "CAPACITY").then_some(self)
     }
 
+    /// The `code` of a problem document.
+    pub fn problem_code(&self) -> Option<String> {
+        let document: Value = serde_json::from_slice(&self.body).ok()?;
+        document["code"].as_str().map(str::to_owned)
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)

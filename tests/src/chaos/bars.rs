@@ -89,6 +89,7 @@ mod tests {
             began: at(began),
             ended: at(ended),
             outcome,
+            code: None,
         };
         assert!(bars.excuses(&request(Op::Patch, 9, 12, Outcome::Refused(503))));
         assert!(!bars.excuses(&request(Op::Patch, 9, 12, Outcome::Refused(500))));

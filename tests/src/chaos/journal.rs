@@ -48,7 +48,7 @@ pub enum Outcome {
 }
 
 /// One request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Request {
     pub op: Op,
     /// Which gateway was asked.
@@ -56,6 +56,8 @@ pub struct Request {
     pub began: Instant,
     pub ended: Instant,
     pub outcome: Outcome,
+    /// The problem's code of an answer that failed.
+    pub code: Option<String>,
 }
 
 impl Request {

@@ -110,7 +110,11 @@ impl Ground {
             Some(answer) if answer.status >= 500 => Outcome::Refused(answer.status),
             Some(_) => Outcome::Answered,
         };
-        self.journal.note(Request { op, gateway, began, ended, outcome });
+        let code = match (&answer, outcome) {
+            (Some(answer), Outcome::Refused(_)) => answer.problem_code(),
+            _ => None,
+        };
+        self.journal.note(Request { op, gateway, began, ended, outcome, code });
         answer.filter(|_| outcome == Outcome::Answered)
     }
 

@@ -97,7 +97,8 @@ fn failures(bars: &Bars, failed: &[&Request], timed: bool) -> Vec<String> {
         match bars.limit(op) {
             None if count > 0 => {
                 let outcomes: BTreeMap<String, usize> = of_op().fold(BTreeMap::new(), |mut counts, it| {
-                    *counts.entry(name(it.outcome)).or_default() += 1;
+                    let code = it.code.as_deref().unwrap_or_default();
+                    *counts.entry(format!("{} {code}", name(it.outcome))).or_default() += 1;
                     counts
                 });
                 missed.push(format!("{op:?} may not fail: {outcomes:?}"));

@@ -7,7 +7,8 @@ use super::bars::{Bars, Excuse};
 use super::load::{Crowd, Ground, Load};
 use super::row::{Row, Seen, highest, is_level};
 use super::vitals::{self, Vitals};
-use crate::stack::Stack;
+use crate::metrics::Metrics;
+use crate::stack::{Part, Stack};
 use crate::wait;
 
 /// So long without a failure is recovered.
@@ -63,6 +64,23 @@ impl Stage {
                 wait::until_true("the load has gone on", reached).await;
             }
         }
+    }
+
+    /// Lets a replica that has come (back) get into use, as whoever rolls replicas out does before the next one: for a second, or without a
+    /// clock until every gateway has found it.
+    pub async fn settle(&self) {
+        if self.form == Form::Short {
+            for gateway in self.stack.of(Part::Gateway) {
+                for part in [Part::Auth, Part::Profile] {
+                    let count = self.stack.of(part).len() as f64;
+                    let labels = [("upstream", part.binary()), ("state", "ready")];
+                    let found =
+                        async || Metrics::of(gateway).await.total("upstream_endpoints", &labels) == count;
+                    wait::until_true("every gateway has found every replica", found).await;
+                }
+            }
+        }
+        self.hold(Duration::from_secs(1)).await;
     }
 
     /// Runs `fault`, which returns when what it took away is back, waits until no request fails any more, and judges what was seen.

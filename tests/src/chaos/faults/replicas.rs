@@ -57,7 +57,7 @@ async fn restart_all(stage: &Stage, parts: &[Part]) {
     for part in parts {
         for replica in stage.stack.of(*part) {
             replica.restart().await;
-            stage.hold(Duration::from_secs(1)).await;
+            stage.settle().await;
         }
     }
 }
@@ -72,7 +72,7 @@ async fn kill(stage: &Stage, part: Part, index: usize, replica: &Replica) {
         Part::Gateway => Excuse::HeldBy { gateway: index, began, ended },
         _ => Excuse::WriteInFlight { status: 503, began, ended },
     });
-    stage.hold(Duration::from_secs(1)).await;
+    stage.settle().await;
 }
 
 async fn freeze(stage: &Stage, part: Part) {
