@@ -34,6 +34,7 @@ use pepper::Peppers;
 const NAME: &str = "auth-svc";
 
 fn main() -> ExitCode {
+    chassis::process::use_small_pages();
     let args: Args = chassis::config::parse();
     match args.command {
         Some(Command::Migrate) => {
