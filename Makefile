@@ -25,9 +25,9 @@ test: ## Run every test, beside PostgreSQL and Redis servers of its own.
 	$(LOCAL) with-servers -- cargo test --workspace --no-fail-fast
 
 chaos: ## Take parts of a running Sallyport away under load, and write docs/RESILIENCE.md (20 minutes).
-	cargo build --workspace --bins
+	cargo build --release --workspace --bins
 	@$(LOCAL) install
-	$(TARGET)/debug/chaos $(ONLY)
+	$(TARGET)/release/chaos $(ONLY)
 
 guards: ## Take out each guard against a race, and see the test that is named for it fail.
 	cargo build --workspace --bins
