@@ -68,7 +68,6 @@ const MOST_ACTIVITY: u32 = 100;
 
 impl AuthService {
     /// Creates a user. Nothing is hashed for a request that has to be refused anyway.
-    #[tracing::instrument(skip_all)]
     pub async fn register(
         &self,
         username: &str,
@@ -129,7 +128,6 @@ impl AuthService {
     /// A login that read the old password must not survive a password change: the session carries the generation that was read with the
     /// password; Redis refuses one that it knows to be old; and Postgres, read again before the answer, takes the session back when
     /// the generation moved in between.
-    #[tracing::instrument(skip_all)]
     pub async fn login(
         &self,
         username: &str,
@@ -226,14 +224,12 @@ impl AuthService {
     }
 
     /// Whose session a token is.
-    #[tracing::instrument(skip_all)]
     pub async fn validate(&self, token: &str) -> Result<Session, AuthError> {
         let token = SessionToken::parse(token).ok_or(AuthError::SessionInvalid)?;
         self.sessions.validate(&token).await?.ok_or(AuthError::SessionInvalid)
     }
 
     /// Ends the session of a token, finally.
-    #[tracing::instrument(skip_all)]
     pub async fn logout(&self, token: &str, client: &Client) -> Result<SessionToken, AuthError> {
         let token = SessionToken::parse(token).ok_or(AuthError::SessionInvalid)?;
         if !self.sessions.end(&token).await? {
@@ -249,7 +245,6 @@ impl AuthService {
     }
 
     /// The valid sessions of a user, the newest first, each with its client as far as it is known.
-    #[tracing::instrument(skip_all)]
     pub async fn list_sessions(&self, user_id: &str) -> Result<Vec<(Session, Option<Client>)>, AuthError> {
         let user_id = parse_user_id(user_id)?;
         let sessions = self.sessions.list(user_id).await?;
@@ -258,7 +253,6 @@ impl AuthService {
         Ok(sessions.into_iter().map(|session| (session, clients.remove(&session.id))).collect())
     }
 
-    #[tracing::instrument(skip_all)]
     pub async fn end_session(&self, user_id: &str, id: &str, client: &Client) -> Result<(), AuthError> {
         let user_id = parse_user_id(user_id)?;
         let id = SessionId::parse(id).ok_or(AuthError::SessionNotFound)?;
@@ -270,7 +264,6 @@ impl AuthService {
     }
 
     /// Ends all sessions of a user but the kept one; tells how many there were.
-    #[tracing::instrument(skip_all)]
     pub async fn end_sessions(&self, user_id: &str, kept: &str, client: &Client) -> Result<u32, AuthError> {
         let (user_id, kept) = (parse_user_id(user_id)?, parse_kept(kept)?);
         let ended = self.sessions.end_all(user_id, kept, None).await?;
@@ -281,7 +274,6 @@ impl AuthService {
 
     /// Sets another password and ends all sessions but the kept one. What was in flight with the old password gets no
     /// session.
-    #[tracing::instrument(skip_all)]
     pub async fn change_password(
         &self,
         user_id: &str,
@@ -312,7 +304,6 @@ impl AuthService {
     }
 
     /// What happened to an account, the newest first. A limit of 0 is the usual one; `before` 0 begins at the newest.
-    #[tracing::instrument(skip_all)]
     pub async fn list_activity(&self, user_id: &str, limit: u32, before: i64) -> Result<Page, AuthError> {
         let user_id = parse_user_id(user_id)?;
         let limit = if limit == 0 { USUAL_ACTIVITY } else { limit };
@@ -323,13 +314,11 @@ impl AuthService {
         self.audit.of_user(user_id, limit, (before > 0).then_some(before)).await
     }
 
-    #[tracing::instrument(skip_all)]
     pub async fn user_by_id(&self, id: &str) -> Result<User, AuthError> {
         let id = parse_user_id(id)?;
         self.user_cache.by_id(id).await?.ok_or(AuthError::UserNotFound)
     }
 
-    #[tracing::instrument(skip_all)]
     pub async fn user_by_username(&self, username: &str) -> Result<User, AuthError> {
         let username = Username::parse(username).map_err(|_| AuthError::UserNotFound)?;
         self.users.by_username(&username).await?.ok_or(AuthError::UserNotFound)

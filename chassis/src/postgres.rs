@@ -11,9 +11,8 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
-use tracing::Instrument as _;
 
-use crate::trace;
+use crate::trace::{Kind, Span};
 
 mod outage;
 
@@ -137,7 +136,9 @@ impl Postgres {
             metrics::counter!("db_client_failures_total", "operation" => operation).increment(1);
             return Err(sqlx::Error::PoolTimedOut);
         };
-        let run = std::pin::pin!(async {
+        let mut span = Span::begin(Kind::Client, operation);
+        span.set("db.system.name", "postgresql").set("db.operation.name", operation);
+        let outcome = async {
             let mut in_use = InUse(Some(self.pool.acquire().await?));
             let Some(connection) = &mut in_use.0 else { return Err(sqlx::Error::PoolClosed) };
             let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(connection)).await else {
@@ -147,11 +148,12 @@ impl Postgres {
                 in_use.give_back();
             }
             outcome
-        });
-        let outcome = if trace::is_sampled() { run.instrument(span(operation)).await } else { run.await };
+        }
+        .await;
         match &outcome {
             Err(error) if is_away(error) => {
                 trial.failed();
+                span.fail();
                 metrics::counter!("db_client_failures_total", "operation" => operation).increment(1);
             }
             _ => {
@@ -211,16 +213,6 @@ pub fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         _ => false,
     }
-}
-
-fn span(operation: &'static str) -> tracing::Span {
-    tracing::info_span!(
-        "sql",
-        otel.name = operation,
-        otel.kind = "client",
-        db.system.name = "postgresql",
-        db.operation.name = operation,
-    )
 }
 
 #[cfg(test)]

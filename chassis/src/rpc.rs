@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use metrics::Histogram;
 use tonic::{Code, Status};
-use tracing::Instrument as _;
 
-use crate::trace::TraceContext;
+use crate::trace::{Kind, Span, TraceContext};
 
 /// The names of the gRPC codes as the metrics have them, by number.
 const CODE_NAMES: [&str; 17] = [
@@ -79,21 +78,11 @@ pub async fn serve<T>(
     code: impl Fn(&T) -> Code,
 ) -> T {
     let started = Instant::now();
-    // Pinned once, so that the two branches do not each reserve room for it.
-    let call = std::pin::pin!(call);
-    let outcome = context
-        .scope(async {
-            if !context.sampled {
-                return call.await;
-            }
-            let span = server_span(durations.method);
-            context.adopt(&span);
-            let outcome = call.instrument(span.clone()).await;
-            record_code(&span, code(&outcome));
-            outcome
-        })
-        .await;
-    durations.record(code(&outcome), started.elapsed());
+    let mut span = span_of(context, Kind::Server, durations.method);
+    let outcome = span.within(context).scope(call).await;
+    let code = code(&outcome);
+    record_code(&mut span, code);
+    durations.record(code, started.elapsed());
     outcome
 }
 
@@ -102,36 +91,16 @@ pub fn code_of<T>(outcome: &Result<T, Status>) -> Code {
     outcome.as_ref().map_or_else(Status::code, |_| Code::Ok)
 }
 
-fn server_span(method: &'static str) -> tracing::Span {
-    tracing::info_span!(
-        "call",
-        otel.name = method,
-        otel.kind = "server",
-        otel.status_code = tracing::field::Empty,
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        rpc.response.status_code = tracing::field::Empty,
-    )
-}
-
-/// A span for a call that this process makes; nothing outside a sampled scope.
-pub fn client_span(method: &'static str, server_address: &str, server_port: u16) -> tracing::Span {
-    tracing::info_span!(
-        "call",
-        otel.name = method,
-        otel.kind = "client",
-        otel.status_code = tracing::field::Empty,
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        rpc.response.status_code = tracing::field::Empty,
-        server.address = server_address,
-        server.port = server_port,
-    )
+/// A span for a call, named as the OpenTelemetry RPC conventions have it.
+pub(crate) fn span_of(context: TraceContext, kind: Kind, method: &'static str) -> Span {
+    let mut span = Span::under(context, kind, method);
+    span.set("rpc.system.name", "grpc").set("rpc.method", method);
+    span
 }
 
 /// Notes how a call ended. Only the codes that the conventions call errors mark the span as one.
-pub fn record_code(span: &tracing::Span, code: Code) {
-    span.record("rpc.response.status_code", CODE_NAMES[code as usize]);
+pub(crate) fn record_code(span: &mut Span, code: Code) {
+    span.set("rpc.response.status_code", CODE_NAMES[code as usize]);
     let server_fault = matches!(
         code,
         Code::Unknown
@@ -142,7 +111,7 @@ pub fn record_code(span: &tracing::Span, code: Code) {
             | Code::DataLoss
     );
     if server_fault {
-        span.record("otel.status_code", "ERROR");
+        span.fail();
     }
 }
 

@@ -1,25 +1,27 @@
 //! Logs, traces and metrics of a process.
 //!
 //! Logs go to standard output, readable on a terminal and JSON elsewhere. Traces go to an OTLP collector when one is
-//! configured. Metrics are kept for the admin port. Exporter and admin server live on a thread and runtime of their own:
-//! the exporter's batches would otherwise wait on the very thread that has to move them.
+//! configured. Metrics are kept for the admin port. Exporter and admin server live on a thread and runtime of their own, and
+//! take no time of those who are served.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::admin::AdminPort;
+use crate::trace::{self, Queue};
 
 mod log;
 mod otlp;
 pub(crate) mod process_metrics;
 mod sampling;
+
+use otlp::{Exporter, Origin};
 
 pub use sampling::Sampler;
 
@@ -38,6 +40,9 @@ pub struct TelemetryArgs {
     /// Share of the traces begun here that are recorded, 0 to 1. The decision of whoever began a trace goes along with it.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 0.01, value_parser = parse_ratio)]
     pub trace_sample_ratio: f64,
+    /// How long spans wait for others to be sent with, in milliseconds.
+    #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", default_value_t = 5000, value_parser = value_parser!(u64).range(1..))]
+    pub trace_export_delay_ms: u64,
     /// Name of this replica in traces; the process id by default.
     #[arg(long, env = "OTEL_SERVICE_INSTANCE_ID")]
     pub service_instance_id: Option<String>,
@@ -63,10 +68,8 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 
 fn parse_otlp_endpoint(text: &str) -> Result<String, String> {
     match text.parse::<::http::Uri>() {
-        Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
-            Ok(text.to_owned())
-        }
-        _ => Err("has to be an http:// or https:// URL".into()),
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(text.to_owned()),
+        _ => Err("has to be an http:// URL: a collector beside this process takes the traces on".into()),
     }
 }
 
@@ -81,7 +84,7 @@ impl TelemetryArgs {
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: PrometheusHandle,
-    traces: Option<SdkTracerProvider>,
+    exporter: Option<Exporter>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -93,27 +96,25 @@ impl Telemetry {
     pub fn install(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(&args.log)?;
         let runtime = start_operations_runtime()?;
-        let traces = args
-            .otlp_endpoint
-            .as_deref()
-            .map(|endpoint| otlp::provider(service, endpoint, args.service_instance_id.as_deref(), &runtime))
-            .transpose()?;
         let human = match args.log_format {
             LogFormat::Auto => std::io::stdout().is_terminal(),
             LogFormat::Human => true,
             LogFormat::Json => false,
         };
-        let spans = traces.as_ref().map(|provider| {
-            otlp::layer(provider, service).with_filter(filter_fn(|metadata| {
-                metadata.is_span() && *metadata.level() <= tracing::Level::INFO
-            }))
-        });
+        // The spans that libraries make with `tracing` would show nowhere.
+        let events = filter_fn(|metadata| !metadata.is_span()).with_max_level_hint(LevelFilter::TRACE);
         tracing_subscriber::registry()
-            .with(log::layer(service, human).with_filter(filter))
-            .with(spans)
-            .with(sampling::SampledSpansOnly::new(traces.is_some()))
+            .with(log::layer(service, human).with_filter(filter.and(events)))
             .try_init()?;
         let metrics = install_metrics()?;
+        let exporter = args.otlp_endpoint.as_deref().map(|endpoint| {
+            let full = metrics::counter!("trace_spans_dropped_total", "reason" => "queue_full");
+            let queue = trace::export_into(Queue::new(full));
+            let delay = Duration::from_millis(args.trace_export_delay_ms);
+            let origin = Origin::new(service, args.service_instance_id.as_deref());
+            Exporter::start(queue, endpoint, delay, origin, &runtime)
+        });
+        let exporter = exporter.transpose()?;
         let upkeep = metrics.clone();
         runtime.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(5));
@@ -122,7 +123,7 @@ impl Telemetry {
                 upkeep.run_upkeep();
             }
         });
-        Ok(Self { metrics, traces, runtime })
+        Ok(Self { metrics, exporter, runtime })
     }
 
     /// The admin server of this process, on the operations thread.
@@ -132,13 +133,16 @@ impl Telemetry {
 
     /// Sends what traces are left. Called from a plain thread, outside any runtime.
     pub fn shut_down(self) {
-        if let Some(traces) = self.traces
-            && let Err(error) = traces.shutdown_with_timeout(Duration::from_secs(2))
+        if let Some(exporter) = self.exporter
+            && !exporter.shut_down(LAST_SPANS_TIMEOUT)
         {
-            tracing::warn!(%error, "traces were left unsent");
+            tracing::warn!("traces were left unsent");
         }
     }
 }
+
+/// How long the end of a process waits for the collector.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn start_operations_runtime() -> anyhow::Result<tokio::runtime::Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

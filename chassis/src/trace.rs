@@ -1,13 +1,21 @@
 //! The trace context of the request at hand: W3C `traceparent` in, out, and on every log line between.
 //!
 //! Whether a request is sampled is decided here, before any span exists: spans are built inside a sampled scope alone, so
-//! that an unsampled request pays for an id and nothing else.
+//! that an unsampled request pays for an id and nothing else. A [`Span`] is made inside a sampled scope, becomes the parent of what
+//! its own scope holds, and waits in a queue for the exporter when it ends. It is no span of the `tracing` crate, which is for logs here.
 
 use std::future::Future;
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+mod queue;
+#[cfg(test)]
+pub(crate) mod recorder;
+mod span;
+mod wire;
+
+pub(crate) use queue::{Batch, Queue};
+pub(crate) use span::export_into;
+pub use span::{Kind, Span, Value};
+pub(crate) use wire::request;
 
 tokio::task_local! {
     static CURRENT: TraceContext;
@@ -18,17 +26,27 @@ tokio::task_local! {
 pub struct TraceContext {
     /// Never zero.
     pub trace_id: u128,
-    /// The span that the next hop takes for its parent. Never zero.
+    /// The parent of the next span, here or at the next hop. Never zero.
     pub span_id: u64,
     pub sampled: bool,
-    /// Whether `span_id` names a span of another process, to become the parent of the first one here.
-    pub remote: bool,
+    pub parent: Parent,
+}
+
+/// What the `span_id` of a context names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// Nothing: the trace begins here. The id is made up, for the next hop when the trace is not sampled.
+    None,
+    /// A span of this process.
+    Local,
+    /// A span of the process that called.
+    Remote,
 }
 
 impl TraceContext {
     /// Begins a trace.
     pub fn root(sampled: bool) -> Self {
-        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), sampled, remote: false }
+        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), sampled, parent: Parent::None }
     }
 
     /// Reads a W3C `traceparent`. All-zero ids, upper-case digits and version `ff` are invalid; of a higher version the first four
@@ -48,42 +66,18 @@ impl TraceContext {
             trace_id,
             span_id,
             sampled: flags & 1 == 1,
-            remote: true,
+            parent: Parent::Remote,
         })
     }
 
-    /// The context to hand to the next hop: that of the scope at hand, with the current span as the parent when there is one.
+    /// The context of the scope at hand, which is the one for the next hop.
     pub fn current() -> Option<Self> {
-        let mut context = CURRENT.try_with(|context| *context).ok()?;
-        if context.sampled {
-            let span = Span::current().context().span().span_context().clone();
-            if span.is_valid() {
-                context.span_id = u64::from_be_bytes(span.span_id().to_bytes());
-            }
-        }
-        Some(context)
+        CURRENT.try_with(|context| *context).ok()
     }
 
     /// Runs a future as part of this trace.
-    pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
-    }
-
-    /// Makes a span the child of this context when that came from another process; a trace that begins here has no parent.
-    /// To be called before the span is entered.
-    pub fn adopt(self, span: &Span) {
-        if !self.remote {
-            return;
-        }
-        let parent = SpanContext::new(
-            TraceId::from_bytes(self.trace_id.to_be_bytes()),
-            SpanId::from_bytes(self.span_id.to_be_bytes()),
-            if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() },
-            true,
-            TraceState::default(),
-        );
-        // Fails only when the span is disabled or no exporter is set up, and then there is nothing to adopt.
-        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
     }
 
     /// As the `traceparent` header has it. Every request writes it several times, and the machinery of `format!` would show.
@@ -128,11 +122,6 @@ fn put_hex(digits: &mut [u8], mut number: u128) {
 /// The id of the scope's trace; for the log formatters, which need neither span nor parent.
 pub(crate) fn current_trace_id() -> Option<u128> {
     CURRENT.try_with(|context| context.trace_id).ok()
-}
-
-/// Whether spans are to be built here.
-pub(crate) fn is_sampled() -> bool {
-    CURRENT.try_with(|context| context.sampled).unwrap_or(false)
 }
 
 /// Lower-case hexadecimal digits alone, as the standard demands.

@@ -2,6 +2,7 @@
 //!
 //! Never in any of them: the query, a header, a token, a body.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{PoisonError, RwLock};
@@ -10,10 +11,9 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use chassis::shutdown::Shutdown;
-use chassis::trace::TraceContext;
+use chassis::trace::{Kind, Span, TraceContext};
 use http::{HeaderName, HeaderValue, Method, Version};
 use metrics::Histogram;
-use tracing::Instrument as _;
 
 use crate::app::Settings;
 use crate::client_address;
@@ -52,61 +52,51 @@ impl Observation {
         answer: impl Future<Output = Response>,
         durations: &RouteDurations,
     ) -> Response {
-        let context = self.context;
+        let mut span = self.span();
+        let context = span.within(self.context);
         let answer = async {
             let mut response = answer.await;
-            tell_trace(&mut response, TraceContext::current().unwrap_or(context));
-            self.tell_outcome(&response, durations);
+            tell_trace(&mut response, context);
+            self.tell_outcome(&response, durations, &mut span);
             response
         };
-        if !context.sampled {
-            return context.scope(answer).await;
-        }
-        context
-            .scope(async {
-                let span = self.span();
-                context.adopt(&span);
-                answer.instrument(span).await
-            })
-            .await
+        context.scope(answer).await
     }
 
     fn route(&self) -> &str {
         self.route.as_ref().map_or("unmatched", MatchedPath::as_str)
     }
 
-    /// The server span of the OpenTelemetry HTTP conventions.
-    fn span(&self) -> tracing::Span {
-        let name = match &self.route {
-            Some(route) => format!("{} {}", self.method, route.as_str()),
-            None => self.method.to_owned(),
+    /// The server span of the OpenTelemetry HTTP conventions, when the request is sampled.
+    fn span(&self) -> Span {
+        if !self.context.sampled {
+            return Span::default();
+        }
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let name = match route {
+            Some(route) => Cow::from(format!("{} {route}", self.method)),
+            None => self.method.into(),
         };
-        tracing::info_span!(
-            "request",
-            otel.name = name,
-            otel.kind = "server",
-            otel.status_code = tracing::field::Empty,
-            http.request.method = self.method,
-            http.route = self.route.as_ref().map(MatchedPath::as_str),
-            http.response.status_code = tracing::field::Empty,
-            url.path = self.path,
-            url.scheme = "http",
-            network.protocol.version = protocol_version(self.version),
-            error.r#type = tracing::field::Empty,
-        )
+        let mut span = Span::under(self.context, Kind::Server, &name);
+        span.set("http.request.method", self.method)
+            .set("url.scheme", "http")
+            .set("network.protocol.version", protocol_version(self.version));
+        if let Some(route) = route {
+            span.set("http.route", route);
+        }
+        if let Some(path) = &self.path {
+            span.set("url.path", &**path);
+        }
+        span
     }
 
-    fn tell_outcome(&self, response: &Response, durations: &RouteDurations) {
+    fn tell_outcome(&self, response: &Response, durations: &RouteDurations, span: &mut Span) {
         let status = response.status().as_u16();
         let elapsed = self.started.elapsed();
         durations.record(self.method, self.route(), status, elapsed);
-        if self.context.sampled {
-            let span = tracing::Span::current();
-            span.record("http.response.status_code", i64::from(status));
-            if status >= 500 {
-                span.record("otel.status_code", "ERROR");
-                span.record("error.type", status.to_string());
-            }
+        span.set("http.response.status_code", status);
+        if status >= 500 {
+            span.set("error.type", &*status.to_string()).fail();
         }
         let (method, route, micros) = (self.method, self.route(), elapsed.as_micros() as u64);
         let problem = response.extensions().get::<Problem>();
@@ -134,9 +124,12 @@ pub fn in_background(
         shutdown.spawn(work);
         return;
     };
-    let span = tracing::info_span!(parent: None, "background", otel.name = name, otel.kind = "internal");
-    TraceContext { remote: true, ..context }.adopt(&span);
-    shutdown.spawn(context.scope(work.instrument(span)));
+    let span = Span::under(context, Kind::Internal, name);
+    let work = span.within(context).scope(work);
+    shutdown.spawn(async move {
+        work.await;
+        drop(span);
+    });
 }
 
 /// Anybody may say which trace a request belongs to; whether it is recorded is decided here, unless a trusted proxy has decided.

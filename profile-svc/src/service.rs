@@ -32,7 +32,6 @@ impl ProfileService {
     ///
     /// # Errors
     /// As [`profile`](Self::profile).
-    #[tracing::instrument(skip_all)]
     pub async fn profile_by_username(&self, username: &Username) -> Result<Profile, ProfileError> {
         let Some(id) = self.cache.id_of(username).await? else { return Err(ProfileError::NotFound) };
         match self.cache.by_id(id).await? {
@@ -52,7 +51,6 @@ impl ProfileService {
     /// # Errors
     /// `NotFound` when the user is known to be gone.
     /// `UsernameTaken` when another user's profile has the name.
-    #[tracing::instrument(skip_all)]
     pub async fn create(&self, id: UserId, username: &Username) -> Result<Profile, ProfileError> {
         self.cache.create(id, username, self.profiles.insert(id, username)).await
     }
@@ -61,7 +59,6 @@ impl ProfileService {
     ///
     /// # Errors
     /// `NotFound`, `VersionMismatch`, and the cache or the database away.
-    #[tracing::instrument(skip_all)]
     pub async fn update(
         &self,
         id: UserId,
@@ -81,7 +78,6 @@ impl ProfileService {
     ///
     /// # Errors
     /// `NotFound`, and the cache or the database away.
-    #[tracing::instrument(skip_all)]
     pub async fn record_seen(&self, id: UserId) -> Result<(), ProfileError> {
         if self.profiles.is_seen_due(id).await? {
             self.cache.change(id, self.profiles.record_seen(id)).await?;
@@ -93,7 +89,6 @@ impl ProfileService {
     ///
     /// # Errors
     /// The cache or the database away: to be tried again.
-    #[tracing::instrument(skip_all)]
     pub async fn erase(&self, event_id: Uuid, id: UserId) -> Result<(), ProfileError> {
         let profile = self.profiles.by_id(id).await?;
         let username_key = profile.map(|profile| profile.username_key);

@@ -16,7 +16,6 @@ pub enum Named<'a> {
 impl AuthService {
     /// Asks for a mail that lets its reader set another password. Whether there is such a user is looked up behind the answer, so
     /// that neither the answer nor its time can tell.
-    #[tracing::instrument(skip_all)]
     pub async fn request_password_reset(&self, named: Named<'_>, client: Client) -> Result<(), AuthError> {
         let account = match named {
             Named::Username(username) => Username::parse(username).map(Account::Username),
@@ -31,7 +30,6 @@ impl AuthService {
 
     /// Sets another password, by a token that was mailed, and ends all sessions. What was in flight with the old password gets no
     /// session. A password that is not acceptable leaves the token as it is.
-    #[tracing::instrument(skip_all)]
     pub async fn confirm_password_reset(
         &self,
         token: &str,
@@ -65,7 +63,6 @@ impl AuthService {
     }
 
     /// Asks for a mail that verifies the user's address.
-    #[tracing::instrument(skip_all)]
     pub async fn request_email_verification(&self, user_id: &str) -> Result<(), AuthError> {
         let user_id = parse_user_id(user_id)?;
         let user = self.users.by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;
@@ -82,7 +79,6 @@ impl AuthService {
     }
 
     /// Verifies an address, by a token that was mailed there.
-    #[tracing::instrument(skip_all)]
     pub async fn confirm_email_verification(&self, token: &str, client: &Client) -> Result<(), AuthError> {
         let token = MailToken::parse(token).ok_or(AuthError::TokenInvalid)?;
         let pending = self.mail.tokens.pending(&token, Purpose::EmailVerification).await?;

@@ -16,7 +16,6 @@ impl AuthService {
     ///
     /// # Errors
     /// `WrongPassword`; `UserNotFound`, also when the user is deleted meanwhile.
-    #[tracing::instrument(skip_all)]
     pub async fn delete_user(&self, user_id: &str, password: &str, client: &Client) -> Result<(), AuthError> {
         let user_id = parse_user_id(user_id)?;
         let password = Password::parse_given(password).ok_or(AuthError::WrongPassword)?;

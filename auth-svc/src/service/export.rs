@@ -23,7 +23,6 @@ pub struct Export {
 
 impl AuthService {
     /// Collects what is held about a user, whole or not at all.
-    #[tracing::instrument(skip_all)]
     pub async fn export_user(&self, user_id: &str, client: &Client) -> Result<Export, AuthError> {
         let user_id = parse_user_id(user_id)?;
         let user = self.users.by_id(user_id).await?.ok_or(AuthError::UserNotFound)?;

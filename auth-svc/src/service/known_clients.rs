@@ -28,7 +28,6 @@ impl fmt::Display for KnownAs {
 
 impl AuthService {
     /// Whether a device or a session is that of the user of this name; unknown users have none.
-    #[tracing::instrument(skip_all)]
     pub async fn recognize(
         &self,
         username: &str,

@@ -21,7 +21,6 @@ impl AuthService {
     ///
     /// # Errors
     /// `KeyInUse` while another attempt runs, `KeyReused` when the key belongs to other fields: the password counts as one of them.
-    #[tracing::instrument(skip_all)]
     pub async fn register_once(
         &self,
         key: &str,

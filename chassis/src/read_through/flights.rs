@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
 
 use crate::shutdown::Shutdown;
 use crate::trace::TraceContext;
@@ -173,7 +172,6 @@ fn in_this_trace<F>(flight: F) -> Pin<Box<dyn Future<Output = F::Output> + Send>
 where
     F: Future + Send + 'static,
 {
-    let flight = flight.in_current_span();
     match TraceContext::current() {
         Some(context) => Box::pin(context.scope(flight)),
         None => Box::pin(flight),

@@ -10,12 +10,11 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError,
     RedisResult, ServerErrorKind,
 };
-use tracing::Instrument as _;
 
 use super::keeper::Shared;
 use super::script::Invocation;
 use super::{CALL_TIMEOUT, CONNECT_TIMEOUT, RedisAway, replication};
-use crate::trace;
+use crate::trace::{Kind, Span};
 
 /// A connection to one server process, and which process that is. Cheap to clone.
 #[derive(Clone)]
@@ -219,16 +218,14 @@ impl Link {
         operation: &'static str,
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, RedisAway> {
-        // Pinned once, so that the two branches do not each reserve room for it.
-        let bounded = std::pin::pin!(within(CALL_TIMEOUT, call));
-        let outcome = if trace::is_sampled() {
-            bounded.instrument(span(operation, self.identity.role)).await
-        } else {
-            bounded.await
-        };
-        match outcome {
+        let mut span = Span::begin(Kind::Client, operation);
+        span.set("db.system.name", "redis")
+            .set("db.operation.name", operation)
+            .set("db.namespace", self.identity.role);
+        match within(CALL_TIMEOUT, call).await {
             Some(Ok(value)) => Ok(value),
             Some(Err(cause)) => {
+                span.fail();
                 self.count_failure(operation);
                 if ends_link(&cause) {
                     self.retire();
@@ -236,6 +233,7 @@ impl Link {
                 Err(RedisAway::Failed(self.identity.role, Arc::new(cause)))
             }
             None => {
+                span.fail();
                 self.count_failure(operation);
                 self.retire();
                 Err(RedisAway::TimedOut(self.identity.role))
@@ -283,15 +281,4 @@ fn ends_link(cause: &RedisError) -> bool {
 
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
-fn span(operation: &'static str, role: &'static str) -> tracing::Span {
-    tracing::info_span!(
-        "redis",
-        otel.name = operation,
-        otel.kind = "client",
-        db.system.name = "redis",
-        db.operation.name = operation,
-        db.namespace = role,
-    )
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tower::retry::budget::Budget as _;
-use tracing::Instrument as _;
 
 use super::Upstream;
 use super::connection::{Connection, Lease};
 use super::failure::Failure;
 use super::observe::Outcome;
 use crate::rpc;
-use crate::trace::TraceContext;
+use crate::trace::{Kind, TraceContext};
 
 /// Why an attempt brought no answer. A status of the replica's own is an answer.
 #[derive(Debug)]
@@ -148,13 +147,11 @@ pub(crate) async fn traced<T, F>(
 where
     F: Future<Output = T>,
 {
-    let context = TraceContext::current();
-    if !context.is_some_and(|context| context.sampled) {
-        return attempt(context).await;
-    }
-    let span = rpc::client_span(method, connection.address().host(), connection.address().port());
-    let context = span.in_scope(TraceContext::current);
-    let outcome = attempt(context).instrument(span.clone()).await;
-    rpc::record_code(&span, code(&outcome));
+    let Some(context) = TraceContext::current() else { return attempt(None).await };
+    let mut span = rpc::span_of(context, Kind::Client, method);
+    let address = connection.address();
+    span.set("server.address", address.host()).set("server.port", address.port());
+    let outcome = attempt(Some(span.within(context))).await;
+    rpc::record_code(&mut span, code(&outcome));
     outcome
 }

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
-use opentelemetry_sdk::trace::{IdGenerator, SdkTracerProvider};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::fake::{Echo, Fake, UNARY, endpoints};
 use super::{Settings, Upstream};
 use crate::shutdown::Shutdown;
-use crate::trace::TraceContext;
 
 mod away;
 pub(crate) mod fake;
@@ -50,29 +46,6 @@ async fn call_with(upstream: &Upstream, request: Request<Echo>) -> Result<Echo, 
     client.ready().await?;
     let path = http::uri::PathAndQuery::from_static(UNARY);
     client.unary(request, path, ProstCodec::default()).await.map(tonic::Response::into_inner)
-}
-
-/// A sampled trace on this thread, with a tracer that keeps nothing.
-pub(crate) fn sampled_scope() -> (tracing::subscriber::DefaultGuard, TraceContext) {
-    let context = TraceContext::root(true);
-    let provider = SdkTracerProvider::builder().with_id_generator(TraceOf(context.trace_id)).build();
-    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans));
-    (guard, context)
-}
-
-/// Spans belong to this trace, as in production they belong to their scope's.
-#[derive(Debug)]
-struct TraceOf(u128);
-
-impl IdGenerator for TraceOf {
-    fn new_trace_id(&self) -> TraceId {
-        TraceId::from_bytes(self.0.to_be_bytes())
-    }
-
-    fn new_span_id(&self) -> SpanId {
-        SpanId::from_bytes(fastrand::u64(1..).to_be_bytes())
-    }
 }
 
 fn reason(status: &Status) -> (Code, Option<String>) {

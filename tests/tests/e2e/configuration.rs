@@ -11,13 +11,15 @@ const EX_USAGE: i32 = 64;
 /// Flag, variable, and values that cannot be meant.
 type Wrong = (&'static str, &'static str, &'static [&'static str]);
 
-const OF_ALL: [Wrong; 6] = [
+const OF_ALL: [Wrong; 8] = [
     ("--listen", "LISTEN", &["nowhere", "127.0.0.1", "127.0.0.1:99999", ""]),
     ("--admin-listen", "ADMIN_LISTEN", &["localhost"]),
     ("--drain-delay-ms", "DRAIN_DELAY_MS", &["soon", "-1"]),
     ("--log-format", "LOG_FORMAT", &["xml"]),
     ("--log", "RUST_LOG", &["info,gateway=loud", "=="]),
+    ("--otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", &["127.0.0.1:4317", "https://127.0.0.1:4317"]),
     ("--trace-sample-ratio", "OTEL_TRACES_SAMPLER_ARG", &["2", "-0.1", "NaN", "all"]),
+    ("--trace-export-delay-ms", "OTEL_BSP_SCHEDULE_DELAY", &["5s", "0"]),
 ];
 
 const OF_GATEWAY: [Wrong; 9] = [

@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::*;
 use crate::trace::TraceContext;
-use crate::upstream::tests::sampled_scope;
+use crate::trace::recorder::sampled;
 
 #[tokio::test]
 async fn answers_come_as_they_get_ready_and_a_slow_call_holds_up_nobody() {
@@ -143,7 +143,7 @@ async fn each_call_carries_the_trace_of_its_scope() {
 
 #[tokio::test]
 async fn a_sampled_call_has_a_span_of_its_own_which_is_the_servers_parent() {
-    let (_guard, context) = sampled_scope();
+    let context = sampled();
     let one = Fake::start();
     let (_upstream, calls) = connected(&[&one], Settings::default()).await;
     let spans = join_all((0..5).map(|_| async {

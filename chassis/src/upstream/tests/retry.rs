@@ -3,6 +3,7 @@
 use super::fake::echo;
 use super::*;
 use crate::trace::TraceContext;
+use crate::trace::recorder::sampled;
 
 #[tokio::test]
 async fn a_request_that_was_not_sent_goes_to_another_replica_whatever_it_does() {
@@ -134,7 +135,7 @@ async fn a_call_carries_the_trace_of_its_scope() {
 
 #[tokio::test]
 async fn a_sampled_call_has_a_span_of_its_own_which_is_the_servers_parent() {
-    let (_guard, context) = sampled_scope();
+    let context = sampled();
     let one = Fake::start();
     let upstream = connected(&[&one], Settings::default()).await;
     let arrived = context.scope(call(&upstream, echo("trace", 0))).await.unwrap().text;
