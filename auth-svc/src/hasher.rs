@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use chassis::trace::{Kind, Span};
 use metrics::{Counter, Gauge, Histogram};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
@@ -152,6 +153,7 @@ impl Hasher {
     /// # Errors
     /// `Common` for one that everybody tries first, `username` included. Looking that up takes long enough to belong here.
     pub async fn hash_new(&self, password: Password, username: &str) -> Result<String, HashError> {
+        let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::HashNew(username.to_owned(), reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
@@ -159,6 +161,7 @@ impl Hasher {
 
     /// Hashes a password that is in use already, in PHC string format.
     pub async fn hash(&self, password: Password) -> Result<String, HashError> {
+        let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Hash(reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
@@ -166,6 +169,7 @@ impl Hasher {
 
     /// Whether a password is the one that was hashed.
     pub async fn verify(&self, password: Password, hash: &str) -> Result<Verdict, HashError> {
+        let _span = Span::begin(Kind::Internal, "password.verify");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Verify(hash.into(), reply)).await?;
         outcome.await.unwrap_or(Err(HashError::Capacity))

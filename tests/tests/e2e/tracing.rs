@@ -104,6 +104,7 @@ async fn a_problem_names_its_trace() {
     let has_both = |spans: &[Span]| {
         spans.iter().any(|span| span.parent_id.is_empty())
             && spans.iter().any(|span| span.service == "auth-svc" && span.kind == SpanKind::Server)
+            && spans.iter().any(|span| span.name == "password.verify")
     };
     let trace = collector.trace("the refused login is traced", trace_id, has_both).await;
     let root = trace.iter().find(|span| span.parent_id.is_empty()).unwrap();
