@@ -71,6 +71,8 @@ impl Lifetimes {
     pub(super) fn left(&self, created_ms: i64, seen_ms: i64, now_ms: i64) -> Option<Duration> {
         let ends =
             (seen_ms + self.idle.as_millis() as i64).min(created_ms + self.absolute.as_millis() as i64);
+        // The clock that is carried on here may be a few milliseconds behind the one that wrote these times.
+        let now_ms = now_ms.max(seen_ms);
         let left = u64::try_from(ends - now_ms).ok().filter(|left| *left > 0)?;
         Some(Duration::from_millis(left))
     }
@@ -109,6 +111,7 @@ mod tests {
         assert_eq!(minutes(lifetimes.left(0, 10 * MINUTE, 40 * MINUTE)), None);
         assert_eq!(minutes(lifetimes.left(0, 1435 * MINUTE, 1436 * MINUTE)), Some(4));
         assert_eq!(minutes(lifetimes.left(0, 1439 * MINUTE, 1440 * MINUTE)), None);
+        assert_eq!(lifetimes.left(10, 10, 7), lifetimes.left(10, 10, 10), "never more than a whole one");
     }
 
     #[test]

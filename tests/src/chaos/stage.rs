@@ -72,10 +72,11 @@ impl Stage {
         if self.form == Form::Short {
             for gateway in self.stack.of(Part::Gateway) {
                 for part in [Part::Auth, Part::Profile] {
-                    let count = self.stack.of(part).len() as f64;
+                    let count = self.stack.of(part).len();
                     let labels = [("upstream", part.binary()), ("state", "ready")];
-                    let found =
-                        async || Metrics::of(gateway).await.total("upstream_endpoints", &labels) == count;
+                    let found = async || {
+                        Metrics::of(gateway).await.total("upstream_endpoints", &labels) as usize == count
+                    };
                     wait::until_true("every gateway has found every replica", found).await;
                 }
             }
