@@ -130,8 +130,7 @@ pub struct PasswordArgs {
     /// Milliseconds after which a waiting password is refused instead of hashed.
     #[arg(long, env = "HASH_DEADLINE_MS", default_value_t = 1500, value_parser = clap::value_parser!(u64).range(1..))]
     pub hash_deadline_ms: u64,
-    /// How much the hashing threads yield to everything else, 0 to 19 as in nice(1). At 19 logins starve where
-    /// everything else takes all cores.
+    /// How much the hashing threads yield to everything else while passwords wait, 0 to 19 as in nice(1); less where hashes would starve.
     #[arg(long, env = "HASH_NICENESS", default_value_t = 15, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub hash_niceness: u8,
 }

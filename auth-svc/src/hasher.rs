@@ -1,9 +1,9 @@
 //! argon2id on threads of its own: bounded in memory, in queue and in time.
 //!
 //! Each thread owns the 19 MiB that a hash works in and uses them again and again. What does not fit into the queue, or would wait
-//! too long in it, is refused and costs nothing; so is what has waited too long all the same. A refusal is told after a moment,
-//! because who is told at once is back at once, and a crowd that does that takes the time of those who are signed in.
+//! too long in it, is refused at once and costs nothing; so is what has waited too long all the same.
 
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,10 +19,12 @@ use crate::config::PasswordArgs;
 use crate::password::Password;
 use crate::pepper::{Pepper, Peppers};
 
+mod courtesy;
 mod pace;
 mod phc;
 mod priority;
 
+use courtesy::Courtesy;
 use pace::Pace;
 use phc::Phc;
 
@@ -32,9 +34,6 @@ const PASSES: u32 = 2;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
 
-/// How long a refusal takes, of the 50 ms within which callers are told.
-const MOMENT: Duration = Duration::from_millis(25);
-
 /// Size and patience of the pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -43,7 +42,7 @@ pub struct Limits {
     pub queue: u16,
     /// How long a job may wait.
     pub deadline: Duration,
-    /// 0 to 19, as in nice(1).
+    /// How much hashing yields at most, 0 to 19 as in nice(1).
     pub niceness: u8,
 }
 
@@ -122,21 +121,22 @@ impl Hasher {
         let (queue, jobs) = sync_channel(limits.queue.into());
         let jobs = Arc::new(Mutex::new(jobs));
         let pace = Arc::new(Pace::new(limits.threads));
+        let courtesy = Arc::new(Courtesy::new(limits.niceness));
         let waiting = metrics::gauge!("hash_pool_waiting");
         for index in 0..limits.threads {
             let worker = Worker {
                 jobs: jobs.clone(),
                 pace: pace.clone(),
+                courtesy: courtesy.clone(),
+                yielding: 0,
+                left_over: None,
                 peppers: peppers.clone(),
                 memory: vec![Block::default(); params().block_count()],
                 busy: metrics::gauge!("hash_pool_busy"),
                 waiting: waiting.clone(),
                 duration: metrics::histogram!("hash_pool_duration_seconds"),
             };
-            std::thread::Builder::new().name(format!("hasher-{index}")).spawn(move || {
-                priority::lower(limits.niceness);
-                worker.run();
-            })?;
+            std::thread::Builder::new().name(format!("hasher-{index}")).spawn(move || worker.run())?;
         }
         metrics::gauge!("hash_pool_threads").set(f64::from(limits.threads));
         let key_id = peppers.current().map(|pepper| pepper.key_id().to_owned());
@@ -155,7 +155,7 @@ impl Hasher {
     pub async fn hash_new(&self, password: Password, username: &str) -> Result<String, HashError> {
         let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::HashNew(username.to_owned(), reply)).await?;
+        self.submit(password, Task::HashNew(username.to_owned(), reply))?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
@@ -163,7 +163,7 @@ impl Hasher {
     pub async fn hash(&self, password: Password) -> Result<String, HashError> {
         let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::Hash(reply)).await?;
+        self.submit(password, Task::Hash(reply))?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
@@ -171,7 +171,7 @@ impl Hasher {
     pub async fn verify(&self, password: Password, hash: &str) -> Result<Verdict, HashError> {
         let _span = Span::begin(Kind::Internal, "password.verify");
         let (reply, outcome) = oneshot::channel();
-        self.submit(password, Task::Verify(hash.into(), reply)).await?;
+        self.submit(password, Task::Verify(hash.into(), reply))?;
         outcome.await.unwrap_or(Err(HashError::Capacity))
     }
 
@@ -184,16 +184,16 @@ impl Hasher {
     ///
     /// # Errors
     /// `Capacity`.
-    pub async fn check_room(&self) -> Result<(), HashError> {
+    pub fn check_room(&self) -> Result<(), HashError> {
         // With some room for a pace that changes: to be refused late is worse than to be refused.
         if self.pace.waiting() >= self.places || self.pace.wait() > self.deadline * 3 / 4 {
-            return Err(self.refuse().await);
+            return Err(self.refuse());
         }
         Ok(())
     }
 
-    async fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
-        self.check_room().await?;
+    fn submit(&self, password: Password, task: Task) -> Result<(), HashError> {
+        self.check_room()?;
         let job = Job { password, task, expires: Instant::now() + self.deadline };
         self.pace.queued();
         let Err(refused) = self.queue.try_send(job) else {
@@ -202,14 +202,13 @@ impl Hasher {
         };
         self.pace.dequeued();
         match refused {
-            TrySendError::Full(_) => Err(self.refuse().await),
+            TrySendError::Full(_) => Err(self.refuse()),
             TrySendError::Disconnected(_) => Err(HashError::Failed("the hashing threads have ended".into())),
         }
     }
 
-    async fn refuse(&self) -> HashError {
+    fn refuse(&self) -> HashError {
         self.shed.increment(1);
-        tokio::time::sleep(MOMENT).await;
         HashError::Capacity
     }
 }
@@ -217,6 +216,11 @@ impl Hasher {
 struct Worker {
     jobs: Arc<Mutex<Receiver<Job>>>,
     pace: Arc<Pace>,
+    courtesy: Arc<Courtesy>,
+    /// Niceness of the thread.
+    yielding: u8,
+    /// Of the thread before.
+    left_over: Option<Job>,
     peppers: Peppers,
     memory: Vec<Block>,
     busy: Gauge,
@@ -225,34 +229,75 @@ struct Worker {
 }
 
 impl Worker {
+    /// Works until the pool ends, on one thread after another: one that is to yield less than it did has to be a new one.
     fn run(mut self) {
-        while let Some(job) = self.next() {
-            self.waiting.decrement(1);
-            self.pace.dequeued();
-            if job.task.is_abandoned() {
-                continue;
-            }
-            let in_time = if Instant::now() < job.expires { Ok(()) } else { Err(HashError::Capacity) };
-            self.busy.increment(1);
-            // A caller that has gone in the meantime is no error.
-            match job.task {
-                Task::HashNew(username, reply) => {
-                    let checked = in_time.and_then(|()| refuse_common(&job.password, &username));
-                    let _ = reply.send(checked.and_then(|()| self.hash(&job.password)));
-                }
-                Task::Hash(reply) => {
-                    let _ = reply.send(in_time.and_then(|()| self.hash(&job.password)));
-                }
-                Task::Verify(hash, reply) => {
-                    let _ = reply.send(in_time.and_then(|()| self.verify(&job.password, &hash)));
-                }
-            }
-            self.busy.decrement(1);
-        }
+        while self.run_on_a_thread().is_continue() {}
     }
 
-    fn next(&self) -> Option<Job> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    fn run_on_a_thread(&mut self) -> ControlFlow<()> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("hashing".to_owned());
+            match thread.spawn_scoped(scope, || self.work()) {
+                // After a panic too another takes over.
+                Ok(thread) => thread.join().unwrap_or(ControlFlow::Continue(())),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot start a hashing thread");
+                    std::thread::sleep(Duration::from_millis(100));
+                    ControlFlow::Continue(())
+                }
+            }
+        })
+    }
+
+    /// Works until the pool ends, or `Continue`s when it has a job for which this thread yields too much.
+    fn work(&mut self) -> ControlFlow<()> {
+        priority::lower(0);
+        self.yielding = 0;
+        while let Some(job) = self.next() {
+            let niceness = self.courtesy.niceness(self.pace.waiting());
+            if niceness < self.yielding {
+                self.left_over = Some(job);
+                return ControlFlow::Continue(());
+            }
+            if niceness > self.yielding {
+                priority::lower(niceness);
+                self.yielding = niceness;
+            }
+            self.carry_out(job);
+        }
+        ControlFlow::Break(())
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        if let Some(job) = self.left_over.take() {
+            return Some(job);
+        }
+        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
+        self.waiting.decrement(1);
+        self.pace.dequeued();
+        Some(job)
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        if job.task.is_abandoned() {
+            return;
+        }
+        let in_time = if Instant::now() < job.expires { Ok(()) } else { Err(HashError::Capacity) };
+        self.busy.increment(1);
+        // A caller that has gone in the meantime is no error.
+        match job.task {
+            Task::HashNew(username, reply) => {
+                let checked = in_time.and_then(|()| refuse_common(&job.password, &username));
+                let _ = reply.send(checked.and_then(|()| self.hash(&job.password)));
+            }
+            Task::Hash(reply) => {
+                let _ = reply.send(in_time.and_then(|()| self.hash(&job.password)));
+            }
+            Task::Verify(hash, reply) => {
+                let _ = reply.send(in_time.and_then(|()| self.verify(&job.password, &hash)));
+            }
+        }
+        self.busy.decrement(1);
     }
 
     fn hash(&mut self, password: &Password) -> Result<String, HashError> {
@@ -273,7 +318,6 @@ impl Worker {
     }
 
     fn compute(&mut self, password: &Password, like: &Phc) -> Result<Vec<u8>, HashError> {
-        let started = Instant::now();
         let blocks = like.params.block_count();
         if self.memory.len() < blocks {
             self.memory.resize(blocks, Block::default());
@@ -291,6 +335,7 @@ impl Worker {
             Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, like.params.clone())
                 .map_err(|error| HashError::Failed(error.to_string().into()))?;
         let mut output = vec![0; like.output.len()];
+        let (started, used) = (Instant::now(), priority::cpu_time());
         argon2
             .hash_password_into_with_memory(
                 password.expose(),
@@ -299,8 +344,12 @@ impl Worker {
                 &mut self.memory[..blocks],
             )
             .map_err(|error| HashError::Failed(error.to_string().into()))?;
-        self.duration.record(started.elapsed());
-        self.pace.took(started.elapsed());
+        let took = started.elapsed();
+        if let Some((before, after)) = used.zip(priority::cpu_time()) {
+            self.courtesy.took(self.yielding, took, after.saturating_sub(before));
+        }
+        self.duration.record(took);
+        self.pace.took(took);
         Ok(output)
     }
 }

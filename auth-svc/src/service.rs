@@ -187,7 +187,7 @@ impl AuthService {
             AuthError::InvalidCredentials
         };
         // Whoever is refused for that costs nothing else.
-        self.hasher.check_room().await?;
+        self.hasher.check_room()?;
         let credentials = match Username::parse(username) {
             Ok(username) => self.users.credentials(&username).await?,
             Err(_) => None,

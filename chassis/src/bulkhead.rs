@@ -151,7 +151,8 @@ impl Bulkhead {
         Some(Place(self.0.clone()))
     }
 
-    fn refuse(&self) -> Full {
+    /// Counts a refusal that was decided elsewhere.
+    pub fn refuse(&self) -> Full {
         self.0.shed.increment(1);
         Full
     }

@@ -22,6 +22,10 @@ use crate::admission;
 use crate::config::Bounds;
 use crate::problem::Problem;
 
+mod passwords;
+
+use passwords::Passwords;
+
 /// Longer than a service waits for its database: it says better than a time-out what is wrong.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -32,7 +36,7 @@ pub struct Auth {
     sessions: CallStream<ValidateSessionRequest, ValidateSessionResponse>,
     /// Of those who wait for a session check, and for a password hash: neither keeps the others out.
     checks: Bulkhead,
-    passwords: Bulkhead,
+    passwords: Passwords,
     session_timeout: Duration,
     read_timeout: Duration,
     write_timeout: Duration,
@@ -65,7 +69,7 @@ impl Auth {
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
             upstream,
             checks: Bulkhead::new("sessions", admission::part(places * 3 / 4, bounds), refusals),
-            passwords: Bulkhead::new("passwords", admission::part(places / 8, bounds), refusals),
+            passwords: Passwords::new(admission::part(places / 8, bounds), refusals),
             session_timeout: bounds.session_timeout(),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
@@ -87,16 +91,22 @@ impl Auth {
         answer.session.ok_or_else(|| incomplete("ValidateSession"))
     }
 
+    /// For who has other work to do before a password is hashed.
+    ///
+    /// # Errors
+    /// 503: it would be refused.
+    pub async fn check_room_for_password(&self) -> Result<(), Problem> {
+        self.passwords.check_room().await
+    }
+
     /// The new user, and whether an earlier request with the same key has made it.
     pub async fn register(&self, request: RegisterRequest) -> Result<(User, bool), Problem> {
-        let _place = self.passwords.enter().await?;
-        let answer = self.client.clone().register(self.write(request)).await?.into_inner();
+        let answer = self.passwords.call(self.client.clone().register(self.write(request))).await?;
         answer.user.map(|user| (user, answer.replayed)).ok_or_else(|| incomplete("Register"))
     }
 
     pub async fn login(&self, request: LoginRequest) -> Result<LoginResponse, Problem> {
-        let _place = self.passwords.enter().await?;
-        Ok(self.client.clone().login(self.write(request)).await?.into_inner())
+        self.passwords.call(self.client.clone().login(self.write(request))).await
     }
 
     /// The name of the device or session by which a login is known to come from the user's own; `None`: from a stranger.
@@ -151,9 +161,9 @@ impl Auth {
     /// # Errors
     /// 403 when the current password is wrong, 400 when the new one is not acceptable.
     pub async fn change_password(&self, request: ChangePasswordRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter().await?;
-        self.client.clone().change_password(self.write(request)).await.map_err(about_signed_in)?;
-        Ok(())
+        let mut client = self.client.clone();
+        let outcome = self.passwords.call(client.change_password(self.write(request))).await;
+        outcome.map(drop).map_err(about_signed_in)
     }
 
     /// Alike whether or not there is such a user.
@@ -165,9 +175,7 @@ impl Auth {
     /// # Errors
     /// 400 when the token is not good, or the new password not acceptable.
     pub async fn confirm_password_reset(&self, request: ConfirmPasswordResetRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter().await?;
-        self.client.clone().confirm_password_reset(self.write(request)).await?;
-        Ok(())
+        self.passwords.call(self.client.clone().confirm_password_reset(self.write(request))).await.map(drop)
     }
 
     /// # Errors
@@ -201,9 +209,9 @@ impl Auth {
     /// # Errors
     /// 403 when the password is wrong, 401 when somebody else was quicker.
     pub async fn delete_user(&self, request: DeleteUserRequest) -> Result<(), Problem> {
-        let _place = self.passwords.enter().await?;
-        self.client.clone().delete_user(self.write(request)).await.map_err(about_signed_in)?;
-        Ok(())
+        let mut client = self.client.clone();
+        let outcome = self.passwords.call(client.delete_user(self.write(request))).await;
+        outcome.map(drop).map_err(about_signed_in)
     }
 
     /// # Errors
@@ -233,8 +241,8 @@ impl Auth {
 }
 
 /// For calls about somebody whose session was valid a moment ago: who is gone since has lost the session with the account.
-fn about_signed_in(status: Status) -> Problem {
-    let problem = Problem::from(status);
+fn about_signed_in(refusal: impl Into<Problem>) -> Problem {
+    let problem = refusal.into();
     if problem.code() == "USER_NOT_FOUND" { Problem::no_session() } else { problem }
 }
 

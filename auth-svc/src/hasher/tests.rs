@@ -93,3 +93,72 @@ async fn what_would_wait_too_long_is_refused_at_once() {
     // One is in the thread's hands, and one waits for it.
     assert!((15..=19).contains(&refused), "{refused}");
 }
+
+/// That of the thread that yields most. Every other pool of these tests yields nothing.
+#[cfg(target_os = "linux")]
+fn niceness_of_hashing_threads() -> u8 {
+    let stats = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let stats = stats.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let hashing = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once('(')?.1.split_once(") ")?;
+        // proc_pid_stat(5): the name is the second field, the niceness the nineteenth.
+        (name == "hashing").then(|| rest.split(' ').nth(16)?.parse::<u8>().ok()).flatten()
+    });
+    hashing.max().unwrap_or_default()
+}
+
+/// Threads that take all cores until it is dropped.
+#[cfg(target_os = "linux")]
+struct Crowd(Arc<std::sync::atomic::AtomicBool>);
+
+#[cfg(target_os = "linux")]
+impl Crowd {
+    fn start() -> Self {
+        let crowd = Self(Arc::new(true.into()));
+        for _ in 0..3 * std::thread::available_parallelism().unwrap().get() {
+            let there = crowd.0.clone();
+            std::thread::spawn(move || while there.load(std::sync::atomic::Ordering::Relaxed) {});
+        }
+        crowd
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.store(false, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn in_a_storm_hashes_yield_to_all_else_and_do_not_starve() {
+    async fn storm_until(hasher: &Hasher, is_reached: impl Fn(u8) -> bool) {
+        let client = async || {
+            loop {
+                let _ = hasher.pretend(password("x")).await;
+            }
+        };
+        let reached = async {
+            while !is_reached(niceness_of_hashing_threads()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let storm = async { tokio::join!(client(), client(), client()) };
+        tokio::select! {
+            (never, (), ()) = storm => never,
+            outcome = tokio::time::timeout(Duration::from_secs(60), reached) => outcome.expect("the niceness is reached"),
+        }
+    }
+
+    let hasher = Hasher::start(Limits { niceness: 15, ..LIMITS }, Peppers::default()).unwrap();
+    storm_until(&hasher, |niceness| niceness == 15).await;
+    let crowd = Crowd::start();
+    storm_until(&hasher, |niceness| niceness <= 5).await;
+    drop(crowd);
+    storm_until(&hasher, |niceness| niceness == 15).await;
+    while hasher.pretend(password("x")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(niceness_of_hashing_threads(), 0, "a password alone yields to nobody");
+}

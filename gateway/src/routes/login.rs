@@ -101,6 +101,7 @@ async fn sign_in<'a>(
         shown.device = device;
     }
     let device = shown.device.clone();
+    app.auth.check_room_for_password().await?;
     if let Err(refusal) = admit(app, client, &credentials.username, tally).await {
         shown.admit(app, client, &credentials.username, refusal, tally).await?;
     }

@@ -59,6 +59,7 @@ pub async fn register(
     let mut tally = app.limits.tally();
     let outcome = async {
         let registration = Registration::from_members(members)?;
+        app.auth.check_room_for_password().await?;
         tally.charge(&app.limits.register_ip, Subject::address(client.address)).await?;
         match app.auth.register(registration.request(caller, key)).await {
             Ok((user, replayed)) => {
