@@ -138,9 +138,10 @@ impl AuthService {
         // No password is hashed for a session that cannot be kept.
         self.sessions.check_reachable().await?;
         let Credentials { user, generation, .. } = self.authenticate(username, password, client).await?;
-        let mut login = self.open_session(user, generation, client).await?;
+        let warming = self.user_cache.warm(user.id);
+        let (opened, ()) = tokio::join!(self.open_session(user, generation, client), warming);
+        let mut login = opened?;
         login.device = self.remember_device(login.user.id, device).await;
-        self.user_cache.warm(login.user.id);
         tracing::debug!(user = %login.user.id, session = %login.session.id, "logged in");
         Ok(login)
     }

@@ -22,7 +22,6 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 pub struct UserCache {
     cache: ReadThrough<User, AuthError>,
     users: Users,
-    shutdown: Shutdown,
 }
 
 impl UserCache {
@@ -30,7 +29,7 @@ impl UserCache {
     pub fn new(redis: Redis, namespace: &str, users: Users, shutdown: &Shutdown) -> Self {
         let settings =
             Settings { name: "users", namespace: namespace.to_owned(), ttl: TTL, negative_ttl: NEGATIVE_TTL };
-        Self { cache: ReadThrough::new(redis, settings, shutdown), users, shutdown: shutdown.clone() }
+        Self { cache: ReadThrough::new(redis, settings, shutdown), users }
     }
 
     pub async fn by_id(&self, id: Uuid) -> Result<Option<User>, AuthError> {
@@ -50,13 +49,11 @@ impl UserCache {
         self.cache.announce(&id.to_string()).await.map_err(AuthError::CacheAway)
     }
 
-    /// Reads a user who just signed in, behind the answer, so that the first question about them needs no database.
-    pub fn warm(&self, id: Uuid) {
-        let cache = self.clone();
-        self.shutdown.spawn(async move {
-            // Nobody waits for it; a failure is told to whoever asks later.
-            let _ = cache.by_id(id).await;
-        });
+    /// Reads a user who signs in, so that the first question about them needs no database, even if that goes away with the answer to the
+    /// login.
+    pub async fn warm(&self, id: Uuid) {
+        // A failure is told to whoever asks later.
+        let _ = self.by_id(id).await;
     }
 }
 
