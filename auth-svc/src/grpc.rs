@@ -1,8 +1,6 @@
 //! The wire side of auth-svc: decode, call, encode. Conversions from and to protobuf live here alone.
 
-use std::pin::Pin;
-
-use chassis::call_stream;
+use chassis::call_stream::{Answers, answer};
 use chassis::shutdown::Shutdown;
 use proto::auth::v1 as pb;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,7 +13,7 @@ mod frames;
 
 use convert::{decode_client, encode_activity, encode_device, encode_session, encode_user, failed};
 use export::{encode_export, encode_listed};
-use frames::ValidateSessionFrames;
+use frames::{GetUserFrames, ValidateSessionFrames};
 
 /// The RPCs over the use cases.
 pub struct AuthGrpc {
@@ -29,11 +27,10 @@ impl AuthGrpc {
     }
 }
 
-type Answers<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl pb::auth_service_server::AuthService for AuthGrpc {
     type ValidateSessionStreamStream = Answers<pb::ValidateSessionStreamResponse>;
+    type GetUserStreamStream = Answers<pb::GetUserStreamResponse>;
 
     async fn register(
         &self,
@@ -73,25 +70,21 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::ValidateSessionRequest>,
     ) -> Result<Response<pb::ValidateSessionResponse>, Status> {
-        validate_session(&self.service, request.into_inner()).await.map(Response::new)
+        validate_session(self.service.clone(), request.into_inner()).await.map(Response::new)
     }
 
     async fn validate_session_stream(
         &self,
         request: Request<Streaming<pb::ValidateSessionStreamRequest>>,
     ) -> Result<Response<Self::ValidateSessionStreamStream>, Status> {
-        let service = self.service.clone();
-        let handler = move |request| {
-            let service = service.clone();
-            async move { validate_session(&service, request).await }
-        };
-        let answers = call_stream::serve::<ValidateSessionFrames, _, _>(
-            request.into_inner(),
-            handler,
-            "sallyport.auth.v1.AuthService/ValidateSession",
+        let method = "sallyport.auth.v1.AuthService/ValidateSession";
+        answer::<ValidateSessionFrames, _, _>(
+            request,
+            &self.service,
+            validate_session,
+            method,
             &self.shutdown,
-        );
-        Ok(Response::new(Box::pin(answers)))
+        )
     }
 
     async fn logout(
@@ -110,13 +103,15 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
         &self,
         request: Request<pb::GetUserRequest>,
     ) -> Result<Response<pb::GetUserResponse>, Status> {
-        use pb::get_user_request::Key;
-        let user = match request.into_inner().key {
-            Some(Key::UserId(id)) => self.service.user_by_id(&id).await,
-            Some(Key::Username(username)) => self.service.user_by_username(&username).await,
-            None => return Err(Status::invalid_argument("user_id or username has to be set")),
-        };
-        Ok(Response::new(pb::GetUserResponse { user: Some(encode_user(user.map_err(failed)?)) }))
+        get_user(self.service.clone(), request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_user_stream(
+        &self,
+        request: Request<Streaming<pb::GetUserStreamRequest>>,
+    ) -> Result<Response<Self::GetUserStreamStream>, Status> {
+        let method = "sallyport.auth.v1.AuthService/GetUser";
+        answer::<GetUserFrames, _, _>(request, &self.service, get_user, method, &self.shutdown)
     }
 
     async fn list_sessions(
@@ -237,9 +232,20 @@ impl pb::auth_service_server::AuthService for AuthGrpc {
 
 /// One validation, unary or from a stream.
 async fn validate_session(
-    service: &AuthService,
+    service: AuthService,
     request: pb::ValidateSessionRequest,
 ) -> Result<pb::ValidateSessionResponse, Status> {
     let session = service.validate(&request.token).await.map_err(failed)?;
     Ok(pb::ValidateSessionResponse { session: Some(encode_session(&session)) })
+}
+
+/// One read, unary or from a stream.
+async fn get_user(service: AuthService, request: pb::GetUserRequest) -> Result<pb::GetUserResponse, Status> {
+    use pb::get_user_request::Key;
+    let user = match request.key {
+        Some(Key::UserId(id)) => service.user_by_id(&id).await,
+        Some(Key::Username(username)) => service.user_by_username(&username).await,
+        None => return Err(Status::invalid_argument("user_id or username has to be set")),
+    };
+    Ok(pb::GetUserResponse { user: Some(encode_user(user.map_err(failed)?)) })
 }

@@ -12,10 +12,11 @@ mod frames;
 mod link;
 pub(crate) mod links;
 mod server;
+mod typed;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::CallStream;
 pub use frames::CallError;
-pub use server::{Incoming, ServerFrames, Work, serve};
+pub use server::{Answers, Incoming, ServerFrames, Work, answer, serve};

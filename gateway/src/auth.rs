@@ -10,8 +10,8 @@ use proto::auth::v1::auth_service_client::AuthServiceClient;
 use proto::auth::v1::{
     ChangePasswordRequest, Client, ConfirmEmailVerificationRequest, ConfirmPasswordResetRequest,
     DeleteUserRequest, EndSessionRequest, EndSessionsRequest, ExportUserRequest, ExportUserResponse,
-    GetUserRequest, ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListedSession,
-    LoginRequest, LoginResponse, LogoutRequest, RecognizeClientRequest, RegisterRequest,
+    GetUserRequest, GetUserResponse, ListActivityRequest, ListActivityResponse, ListSessionsRequest,
+    ListedSession, LoginRequest, LoginResponse, LogoutRequest, RecognizeClientRequest, RegisterRequest,
     RequestEmailVerificationRequest, RequestPasswordResetRequest, Session, User, ValidateSessionRequest,
     ValidateSessionResponse, get_user_request,
 };
@@ -34,6 +34,7 @@ pub struct Auth {
     upstream: Upstream,
     client: AuthServiceClient<Upstream>,
     sessions: CallStream<ValidateSessionRequest, ValidateSessionResponse>,
+    users: CallStream<GetUserRequest, GetUserResponse>,
     /// Of those who wait for a session check, and for a password hash: neither keeps the others out.
     checks: Bulkhead,
     passwords: Passwords,
@@ -55,7 +56,6 @@ impl Auth {
         let settings = Settings {
             attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
-                "/sallyport.auth.v1.AuthService/GetUser",
                 "/sallyport.auth.v1.AuthService/RecognizeClient",
                 "/sallyport.auth.v1.AuthService/ListSessions",
                 "/sallyport.auth.v1.AuthService/ListActivity",
@@ -67,6 +67,7 @@ impl Auth {
         Self {
             client: AuthServiceClient::new(upstream.clone()),
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
+            users: upstream.call_stream("/sallyport.auth.v1.AuthService/GetUserStream"),
             upstream,
             checks: Bulkhead::new("sessions", admission::part(places * 3 / 4, bounds), refusals),
             passwords: Passwords::new(admission::part(places / 8, bounds), refusals),
@@ -222,9 +223,9 @@ impl Auth {
             Key::UserId(id) => (get_user_request::Key::UserId(id.to_owned()), about_signed_in),
             Key::Username(name) => (get_user_request::Key::Username(name.to_owned()), Problem::from),
         };
-        let request = self.read(GetUserRequest { key: Some(key) });
-        let answer = self.client.clone().get_user(request).await.map_err(refusal)?;
-        answer.into_inner().user.ok_or_else(|| incomplete("GetUser"))
+        let request = GetUserRequest { key: Some(key) };
+        let answer = self.users.call(&request, Instant::now() + self.read_timeout).await.map_err(refusal)?;
+        answer.user.ok_or_else(|| incomplete("GetUser"))
     }
 
     fn read<T>(&self, message: T) -> Request<T> {

@@ -1,8 +1,6 @@
 //! The wire side of profile-svc: decode, call, encode. Conversions from and to protobuf live here alone.
 
-use std::pin::Pin;
-
-use chassis::call_stream;
+use chassis::call_stream::{Answers, answer};
 use chassis::shutdown::Shutdown;
 use chassis::status::to_status;
 use proto::profile::v1 as pb;
@@ -31,8 +29,6 @@ impl ProfileGrpc {
     }
 }
 
-type Answers<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl pb::profile_service_server::ProfileService for ProfileGrpc {
     type GetProfileStreamStream = Answers<pb::GetProfileStreamResponse>;
@@ -41,25 +37,15 @@ impl pb::profile_service_server::ProfileService for ProfileGrpc {
         &self,
         request: Request<pb::GetProfileRequest>,
     ) -> Result<Response<pb::GetProfileResponse>, Status> {
-        get_profile(&self.service, request.into_inner()).await.map(Response::new)
+        get_profile(self.service.clone(), request.into_inner()).await.map(Response::new)
     }
 
     async fn get_profile_stream(
         &self,
         request: Request<Streaming<pb::GetProfileStreamRequest>>,
     ) -> Result<Response<Self::GetProfileStreamStream>, Status> {
-        let service = self.service.clone();
-        let handler = move |request| {
-            let service = service.clone();
-            async move { get_profile(&service, request).await }
-        };
-        let answers = call_stream::serve::<GetProfileFrames, _, _>(
-            request.into_inner(),
-            handler,
-            "sallyport.profile.v1.ProfileService/GetProfile",
-            &self.shutdown,
-        );
-        Ok(Response::new(Box::pin(answers)))
+        let method = "sallyport.profile.v1.ProfileService/GetProfile";
+        answer::<GetProfileFrames, _, _>(request, &self.service, get_profile, method, &self.shutdown)
     }
 
     async fn create_profile(
@@ -98,7 +84,7 @@ impl pb::profile_service_server::ProfileService for ProfileGrpc {
 
 /// One read, unary or from a stream.
 async fn get_profile(
-    service: &ProfileService,
+    service: ProfileService,
     request: pb::GetProfileRequest,
 ) -> Result<pb::GetProfileResponse, Status> {
     use pb::get_profile_request::Key;

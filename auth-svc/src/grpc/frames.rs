@@ -1,45 +1,19 @@
-//! The typed frames of `ValidateSessionStream`, to and from what all call streams share.
+//! The typed frames of the call streams.
 
-use chassis::call_stream::{CallError, Incoming, ServerFrames, Work};
 use proto::auth::v1 as pb;
-use proto::call::v1 as call;
 
-use pb::validate_session_stream_request::Frame as RequestFrame;
-use pb::validate_session_stream_response::Frame as ResponseFrame;
+chassis::server_frames! {
+    /// Many validations on one stream.
+    pub(super) enum ValidateSessionFrames {
+        pb::ValidateSessionStreamRequest { pb::validate_session_stream_request::Frame { pb::ValidateSessionRequest } }
+        pb::ValidateSessionStreamResponse { pb::validate_session_stream_response::Frame { pb::ValidateSessionResponse } }
+    } proto::call::v1
+}
 
-/// The frames of many validations on one stream.
-pub(super) enum ValidateSessionFrames {}
-
-impl ServerFrames for ValidateSessionFrames {
-    type Incoming = pb::ValidateSessionStreamRequest;
-    type Outgoing = pb::ValidateSessionStreamResponse;
-    type Request = pb::ValidateSessionRequest;
-    type Response = pb::ValidateSessionResponse;
-
-    fn read(frame: Self::Incoming) -> Incoming<Self::Request> {
-        let context = frame.context.unwrap_or_default();
-        let work = match frame.frame {
-            Some(RequestFrame::Request(request)) => Work::Request(request),
-            Some(RequestFrame::Cancel(_)) => Work::Cancel,
-            None => Work::Unknown,
-        };
-        Incoming {
-            id: frame.id,
-            traceparent: context.traceparent,
-            timeout_micros: context.timeout_micros,
-            work,
-        }
-    }
-
-    fn response(id: u64, response: Self::Response) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Response(response)) }
-    }
-
-    fn error(id: u64, CallError { code, message, details }: CallError) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Error(call::CallError { code, message, details })) }
-    }
-
-    fn go_away() -> Self::Outgoing {
-        Self::Outgoing { id: 0, frame: Some(ResponseFrame::GoAway(call::GoAway {})) }
-    }
+chassis::server_frames! {
+    /// Many reads on one stream.
+    pub(super) enum GetUserFrames {
+        pb::GetUserStreamRequest { pb::get_user_stream_request::Frame { pb::GetUserRequest } }
+        pb::GetUserStreamResponse { pb::get_user_stream_response::Frame { pb::GetUserResponse } }
+    } proto::call::v1
 }

@@ -14,7 +14,7 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use slab::Slab;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::frames::CallError;
 use crate::rpc::{self, CallDurations};
@@ -31,37 +31,7 @@ const READ_BATCH: usize = 64;
 /// What was sent before the client saw the go-away still arrives within this time.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// The typed frames of one streaming method, to and from what all methods share.
-///
-/// ```text
-/// enum ValidateSessionFrames {}
-///
-/// impl ServerFrames for ValidateSessionFrames {
-///     type Incoming = v1::ValidateSessionStreamRequest;
-///     type Outgoing = v1::ValidateSessionStreamResponse;
-///     type Request = v1::ValidateSessionRequest;
-///     type Response = v1::ValidateSessionResponse;
-///
-///     fn read(frame: Self::Incoming) -> Incoming<Self::Request> {
-///         let context = frame.context.unwrap_or_default();
-///         let work = match frame.frame {
-///             Some(RequestFrame::Request(request)) => Work::Request(request),
-///             Some(RequestFrame::Cancel(_)) => Work::Cancel,
-///             None => Work::Unknown,
-///         };
-///         Incoming { id: frame.id, traceparent: context.traceparent, timeout_micros: context.timeout_micros, work }
-///     }
-///     fn response(id: u64, response: Self::Response) -> Self::Outgoing {
-///         Self::Outgoing { id, frame: Some(ResponseFrame::Response(response)) }
-///     }
-///     fn error(id: u64, CallError { code, message, details }: CallError) -> Self::Outgoing {
-///         Self::Outgoing { id, frame: Some(ResponseFrame::Error(call::v1::CallError { code, message, details })) }
-///     }
-///     fn go_away() -> Self::Outgoing {
-///         Self::Outgoing { id: 0, frame: Some(ResponseFrame::GoAway(call::v1::GoAway {})) }
-///     }
-/// }
-/// ```
+/// The typed frames of one streaming method, to and from what all methods share; [`server_frames!`](crate::server_frames) writes it.
 pub trait ServerFrames {
     type Incoming;
     type Outgoing;
@@ -93,6 +63,30 @@ pub enum Work<Request> {
     Cancel,
     /// A kind of frame that a newer client may send.
     Unknown,
+}
+
+/// The answers to the calls of one stream.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// [Serves](serve) the calls that come with a request of tonic's, each by the handler and a clone of the service.
+///
+/// # Errors
+/// None: tonic's methods are of that type.
+pub fn answer<F, S, Fut>(
+    calls: Request<Streaming<F::Incoming>>,
+    service: &S,
+    handler: fn(S, F::Request) -> Fut,
+    method: &'static str,
+    shutdown: &Shutdown,
+) -> Result<Response<Answers<F::Outgoing>>, Status>
+where
+    F: ServerFrames<Incoming: Send + 'static, Outgoing: Send, Request: Send, Response: Send> + 'static,
+    S: Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<F::Response, Status>> + Send + 'static,
+{
+    let service = service.clone();
+    let handler = move |request| handler(service.clone(), request);
+    Ok(Response::new(Box::pin(serve::<F, _, _>(calls.into_inner(), handler, method, shutdown))))
 }
 
 /// Answers the calls of one stream with `handler`, which is the unary method's own code.

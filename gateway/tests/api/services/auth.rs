@@ -1,17 +1,13 @@
 //! auth-svc: passwords are compared, tokens are counted.
 
-use std::pin::Pin;
-
-use chassis::call_stream::{self, CallError, Incoming, ServerFrames, Work};
-use futures_util::Stream;
+use chassis::call_stream::{Answers, answer};
 use proto::auth::v1::auth_service_server::AuthService;
-use proto::auth::v1::validate_session_stream_request::Frame as RequestFrame;
-use proto::auth::v1::validate_session_stream_response::Frame as ResponseFrame;
 use proto::auth::v1::{
-    Activity, ChangePasswordRequest, ChangePasswordResponse, Client, ConfirmEmailVerificationRequest,
-    ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest, ConfirmPasswordResetResponse,
-    DeleteUserRequest, DeleteUserResponse, Device, EndSessionRequest, EndSessionResponse, EndSessionsRequest,
-    EndSessionsResponse, ExportUserRequest, ExportUserResponse, GetUserRequest, GetUserResponse, KnownDevice,
+    self as auth, Activity, ChangePasswordRequest, ChangePasswordResponse, Client,
+    ConfirmEmailVerificationRequest, ConfirmEmailVerificationResponse, ConfirmPasswordResetRequest,
+    ConfirmPasswordResetResponse, DeleteUserRequest, DeleteUserResponse, Device, EndSessionRequest,
+    EndSessionResponse, EndSessionsRequest, EndSessionsResponse, ExportUserRequest, ExportUserResponse,
+    GetUserRequest, GetUserResponse, GetUserStreamRequest, GetUserStreamResponse, KnownDevice,
     ListActivityRequest, ListActivityResponse, ListSessionsRequest, ListSessionsResponse, ListedSession,
     LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, PendingMail, RecognizeClientRequest,
     RecognizeClientResponse, RegisterRequest, RegisterResponse, RequestEmailVerificationRequest,
@@ -19,20 +15,33 @@ use proto::auth::v1::{
     SignIn, User, ValidateSessionRequest, ValidateSessionResponse, ValidateSessionStreamRequest,
     ValidateSessionStreamResponse, get_user_request,
 };
-use proto::call::v1 as call;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 mod by_mail;
 
 use super::{Services, State, failure, invalid};
 
-impl Services {
-    async fn validate(&self, request: ValidateSessionRequest) -> Result<ValidateSessionResponse, Status> {
-        self.begin("ValidateSession").await?;
-        let user_id = self.lock().sessions.get(&request.token).cloned();
-        let user_id = user_id.ok_or_else(session_invalid)?;
-        Ok(ValidateSessionResponse { session: Some(session(&user_id, &request.token)) })
-    }
+async fn validate(
+    services: Services,
+    request: ValidateSessionRequest,
+) -> Result<ValidateSessionResponse, Status> {
+    services.begin("ValidateSession").await?;
+    let user_id = services.lock().sessions.get(&request.token).cloned();
+    let user_id = user_id.ok_or_else(session_invalid)?;
+    Ok(ValidateSessionResponse { session: Some(session(&user_id, &request.token)) })
+}
+
+async fn get_user(services: Services, request: GetUserRequest) -> Result<GetUserResponse, Status> {
+    services.begin("GetUser").await?;
+    let state = services.lock();
+    let user = match request.key {
+        Some(get_user_request::Key::UserId(id)) => state.users.values().find(|(user, _)| user.id == id),
+        Some(get_user_request::Key::Username(name)) => state.users.get(&name.to_lowercase()),
+        None => None,
+    };
+    let user = user.map(|(user, _)| user.clone());
+    let user = user.ok_or_else(|| failure(Code::NotFound, "USER_NOT_FOUND", "there is no such user"))?;
+    Ok(GetUserResponse { user: Some(user) })
 }
 
 impl State {
@@ -66,8 +75,8 @@ fn session(user_id: &str, token: &str) -> Session {
 
 #[tonic::async_trait]
 impl AuthService for Services {
-    type ValidateSessionStreamStream =
-        Pin<Box<dyn Stream<Item = Result<ValidateSessionStreamResponse, Status>> + Send>>;
+    type ValidateSessionStreamStream = Answers<ValidateSessionStreamResponse>;
+    type GetUserStreamStream = Answers<GetUserStreamResponse>;
 
     async fn register(
         &self,
@@ -147,22 +156,15 @@ impl AuthService for Services {
         &self,
         request: Request<ValidateSessionRequest>,
     ) -> Result<Response<ValidateSessionResponse>, Status> {
-        self.validate(request.into_inner()).await.map(Response::new)
+        validate(self.clone(), request.into_inner()).await.map(Response::new)
     }
 
     async fn validate_session_stream(
         &self,
         request: Request<Streaming<ValidateSessionStreamRequest>>,
     ) -> Result<Response<Self::ValidateSessionStreamStream>, Status> {
-        let services = self.clone();
-        let handler = move |request| {
-            let services = services.clone();
-            async move { services.validate(request).await }
-        };
         let method = "sallyport.auth.v1.AuthService/ValidateSession";
-        let answers =
-            call_stream::serve::<Frames, _, _>(request.into_inner(), handler, method, &self.shutdown);
-        Ok(Response::new(Box::pin(answers)))
+        answer::<ValidateSessionFrames, _, _>(request, self, validate, method, &self.shutdown)
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
@@ -174,16 +176,15 @@ impl AuthService for Services {
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
-        self.begin("GetUser").await?;
-        let state = self.lock();
-        let user = match request.into_inner().key {
-            Some(get_user_request::Key::UserId(id)) => state.users.values().find(|(user, _)| user.id == id),
-            Some(get_user_request::Key::Username(name)) => state.users.get(&name.to_lowercase()),
-            None => None,
-        };
-        let user = user.map(|(user, _)| user.clone());
-        let user = user.ok_or_else(|| failure(Code::NotFound, "USER_NOT_FOUND", "there is no such user"))?;
-        Ok(Response::new(GetUserResponse { user: Some(user) }))
+        get_user(self.clone(), request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_user_stream(
+        &self,
+        request: Request<Streaming<GetUserStreamRequest>>,
+    ) -> Result<Response<Self::GetUserStreamStream>, Status> {
+        let method = "sallyport.auth.v1.AuthService/GetUser";
+        answer::<GetUserFrames, _, _>(request, self, get_user, method, &self.shutdown)
     }
 
     async fn list_sessions(
@@ -359,34 +360,16 @@ impl AuthService for Services {
     }
 }
 
-enum Frames {}
+chassis::server_frames! {
+    enum ValidateSessionFrames {
+        ValidateSessionStreamRequest { auth::validate_session_stream_request::Frame { ValidateSessionRequest } }
+        ValidateSessionStreamResponse { auth::validate_session_stream_response::Frame { ValidateSessionResponse } }
+    } proto::call::v1
+}
 
-impl ServerFrames for Frames {
-    type Incoming = ValidateSessionStreamRequest;
-    type Outgoing = ValidateSessionStreamResponse;
-    type Request = ValidateSessionRequest;
-    type Response = ValidateSessionResponse;
-
-    fn read(frame: Self::Incoming) -> Incoming<Self::Request> {
-        let context = frame.context.unwrap_or_default();
-        let work = match frame.frame {
-            Some(RequestFrame::Request(request)) => Work::Request(request),
-            Some(RequestFrame::Cancel(_)) => Work::Cancel,
-            None => Work::Unknown,
-        };
-        let (traceparent, timeout_micros) = (context.traceparent, context.timeout_micros);
-        Incoming { id: frame.id, traceparent, timeout_micros, work }
-    }
-
-    fn response(id: u64, response: Self::Response) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Response(response)) }
-    }
-
-    fn error(id: u64, CallError { code, message, details }: CallError) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Error(call::CallError { code, message, details })) }
-    }
-
-    fn go_away() -> Self::Outgoing {
-        Self::Outgoing { id: 0, frame: Some(ResponseFrame::GoAway(call::GoAway {})) }
-    }
+chassis::server_frames! {
+    enum GetUserFrames {
+        GetUserStreamRequest { auth::get_user_stream_request::Frame { GetUserRequest } }
+        GetUserStreamResponse { auth::get_user_stream_response::Frame { GetUserResponse } }
+    } proto::call::v1
 }

@@ -1,12 +1,7 @@
 //! profile-svc: one map.
 
-use std::pin::Pin;
-
-use chassis::call_stream::{self, CallError, Incoming, ServerFrames, Work};
-use futures_util::Stream;
-use proto::call::v1 as call;
-use proto::profile::v1::get_profile_stream_request::Frame as RequestFrame;
-use proto::profile::v1::get_profile_stream_response::Frame as ResponseFrame;
+use chassis::call_stream::{Answers, answer};
+use proto::profile::v1 as profile;
 use proto::profile::v1::profile_service_server::ProfileService;
 use proto::profile::v1::{
     CreateProfileRequest, CreateProfileResponse, GetProfileRequest, GetProfileResponse,
@@ -21,49 +16,38 @@ fn not_found() -> Status {
     failure(Code::NotFound, "PROFILE_NOT_FOUND", "there is no such profile")
 }
 
-impl Services {
-    async fn read(&self, request: GetProfileRequest) -> Result<GetProfileResponse, Status> {
-        self.begin("GetProfile").await?;
-        let state = self.lock();
-        let profile = match request.key {
-            Some(get_profile_request::Key::UserId(id)) => state.profiles.get(&id),
-            Some(get_profile_request::Key::Username(name)) if name.chars().count() < 3 => {
-                return Err(invalid(&[("username", "is too short")]));
-            }
-            Some(get_profile_request::Key::Username(name)) => {
-                state.profiles.values().find(|profile| profile.username.eq_ignore_ascii_case(&name))
-            }
-            None => None,
-        };
-        Ok(GetProfileResponse { profile: Some(profile.cloned().ok_or_else(not_found)?) })
-    }
+async fn read(services: Services, request: GetProfileRequest) -> Result<GetProfileResponse, Status> {
+    services.begin("GetProfile").await?;
+    let state = services.lock();
+    let profile = match request.key {
+        Some(get_profile_request::Key::UserId(id)) => state.profiles.get(&id),
+        Some(get_profile_request::Key::Username(name)) if name.chars().count() < 3 => {
+            return Err(invalid(&[("username", "is too short")]));
+        }
+        Some(get_profile_request::Key::Username(name)) => {
+            state.profiles.values().find(|profile| profile.username.eq_ignore_ascii_case(&name))
+        }
+        None => None,
+    };
+    Ok(GetProfileResponse { profile: Some(profile.cloned().ok_or_else(not_found)?) })
 }
-
 #[tonic::async_trait]
 impl ProfileService for Services {
-    type GetProfileStreamStream =
-        Pin<Box<dyn Stream<Item = Result<GetProfileStreamResponse, Status>> + Send>>;
+    type GetProfileStreamStream = Answers<GetProfileStreamResponse>;
 
     async fn get_profile(
         &self,
         request: Request<GetProfileRequest>,
     ) -> Result<Response<GetProfileResponse>, Status> {
-        self.read(request.into_inner()).await.map(Response::new)
+        read(self.clone(), request.into_inner()).await.map(Response::new)
     }
 
     async fn get_profile_stream(
         &self,
         request: Request<Streaming<GetProfileStreamRequest>>,
     ) -> Result<Response<Self::GetProfileStreamStream>, Status> {
-        let services = self.clone();
-        let handler = move |request| {
-            let services = services.clone();
-            async move { services.read(request).await }
-        };
         let method = "sallyport.profile.v1.ProfileService/GetProfile";
-        let answers =
-            call_stream::serve::<Frames, _, _>(request.into_inner(), handler, method, &self.shutdown);
-        Ok(Response::new(Box::pin(answers)))
+        answer::<Frames, _, _>(request, self, read, method, &self.shutdown)
     }
 
     async fn create_profile(
@@ -131,34 +115,9 @@ impl ProfileService for Services {
     }
 }
 
-enum Frames {}
-
-impl ServerFrames for Frames {
-    type Incoming = GetProfileStreamRequest;
-    type Outgoing = GetProfileStreamResponse;
-    type Request = GetProfileRequest;
-    type Response = GetProfileResponse;
-
-    fn read(frame: Self::Incoming) -> Incoming<Self::Request> {
-        let context = frame.context.unwrap_or_default();
-        let work = match frame.frame {
-            Some(RequestFrame::Request(request)) => Work::Request(request),
-            Some(RequestFrame::Cancel(_)) => Work::Cancel,
-            None => Work::Unknown,
-        };
-        let (traceparent, timeout_micros) = (context.traceparent, context.timeout_micros);
-        Incoming { id: frame.id, traceparent, timeout_micros, work }
-    }
-
-    fn response(id: u64, response: Self::Response) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Response(response)) }
-    }
-
-    fn error(id: u64, CallError { code, message, details }: CallError) -> Self::Outgoing {
-        Self::Outgoing { id, frame: Some(ResponseFrame::Error(call::CallError { code, message, details })) }
-    }
-
-    fn go_away() -> Self::Outgoing {
-        Self::Outgoing { id: 0, frame: Some(ResponseFrame::GoAway(call::GoAway {})) }
-    }
+chassis::server_frames! {
+    enum Frames {
+        GetProfileStreamRequest { profile::get_profile_stream_request::Frame { GetProfileRequest } }
+        GetProfileStreamResponse { profile::get_profile_stream_response::Frame { GetProfileResponse } }
+    } proto::call::v1
 }
