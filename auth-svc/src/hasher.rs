@@ -13,6 +13,7 @@ use chassis::trace::{Kind, Span};
 use metrics::{Counter, Gauge, Histogram};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use zxcvbn::matching::patterns::MatchPattern;
 
 use crate::config::PasswordArgs;
@@ -33,6 +34,9 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
+
+/// Of this much a hash takes a fiftieth on a machine that has time for it.
+const COMPUTING: Duration = Duration::from_secs(1);
 
 /// Size and patience of the pool.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +160,7 @@ impl Hasher {
         let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::HashNew(username.to_owned(), reply))?;
-        outcome.await.unwrap_or(Err(HashError::Capacity))
+        self.wait_for(outcome).await
     }
 
     /// Hashes a password that is in use already, in PHC string format.
@@ -164,7 +168,7 @@ impl Hasher {
         let _span = Span::begin(Kind::Internal, "password.hash");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Hash(reply))?;
-        outcome.await.unwrap_or(Err(HashError::Capacity))
+        self.wait_for(outcome).await
     }
 
     /// Whether a password is the one that was hashed.
@@ -172,7 +176,7 @@ impl Hasher {
         let _span = Span::begin(Kind::Internal, "password.verify");
         let (reply, outcome) = oneshot::channel();
         self.submit(password, Task::Verify(hash.into(), reply))?;
-        outcome.await.unwrap_or(Err(HashError::Capacity))
+        self.wait_for(outcome).await
     }
 
     /// Takes as long as a verification, and never succeeds: for users that do not exist.
@@ -204,6 +208,14 @@ impl Hasher {
         match refused {
             TrySendError::Full(_) => Err(self.refuse()),
             TrySendError::Disconnected(_) => Err(HashError::Failed("the hashing threads have ended".into())),
+        }
+    }
+
+    /// Not for longer than the gateway does: what is told to come again in time does no harm, and a hash that is late does nothing.
+    async fn wait_for<T>(&self, outcome: oneshot::Receiver<Result<T, HashError>>) -> Result<T, HashError> {
+        match timeout(self.deadline + COMPUTING, outcome).await {
+            Ok(outcome) => outcome.unwrap_or(Err(HashError::Capacity)),
+            Err(_) => Err(self.refuse()),
         }
     }
 

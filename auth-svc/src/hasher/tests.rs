@@ -83,6 +83,17 @@ async fn what_waited_too_long_is_refused_without_a_hash() {
 }
 
 #[tokio::test]
+async fn what_is_not_done_in_time_is_refused() {
+    let hasher =
+        Hasher::start(Limits { threads: 0, deadline: Duration::ZERO, ..LIMITS }, Peppers::default()).unwrap();
+    assert!(matches!(hasher.pretend(password("x")).await, Err(HashError::Failed(_))));
+
+    let (queue, _jobs) = sync_channel(1);
+    let hasher = Hasher { queue, ..hasher };
+    assert!(matches!(hasher.pretend(password("x")).await, Err(HashError::Capacity)));
+}
+
+#[tokio::test]
 async fn what_would_wait_too_long_is_refused_at_once() {
     let limits = Limits { queue: 60, deadline: Duration::from_secs(5), ..LIMITS };
     let hasher = Hasher::start(limits, Peppers::default()).unwrap();
