@@ -17,6 +17,9 @@ use crate::config::Bounds;
 /// How long a refusal waits for the rest of its request, without which the connection would be of no more use.
 const REST_OF_A_REQUEST: Duration = Duration::from_millis(10);
 
+/// How many wait for a place at most. They cost memory alone.
+const LINE: usize = 16_384;
+
 /// How long a request waits at the door that cannot be refused before.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -47,7 +50,7 @@ pub enum Admitted {
 impl Admission {
     pub fn new(bounds: &Bounds, refusals: &Refusals) -> Self {
         let places = bounds.max_in_flight as usize;
-        let room = Room { places, line: 16 * places, patience: PATIENCE };
+        let room = Room { places, line: LINE, patience: PATIENCE };
         Self {
             requests: Bulkhead::new("requests", room, refusals),
             reserve: places / 8,
