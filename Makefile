@@ -26,7 +26,7 @@ test: ## Run every test, beside PostgreSQL and Redis servers of its own.
 
 chaos: ## Take parts of a running Sallyport away under load, and write docs/RESILIENCE.md (20 minutes).
 	cargo build --release --workspace --bins
-	@$(LOCAL) install
+	@$(TARGET)/release/local install --faketime
 	$(TARGET)/release/chaos $(ONLY)
 
 guards: ## Take out each guard against a race, and see the test that is named for it fail.

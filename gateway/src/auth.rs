@@ -56,6 +56,7 @@ impl Auth {
         let settings = Settings {
             attempt_timeout: ATTEMPT_TIMEOUT,
             idempotent: &[
+                "/sallyport.auth.v1.AuthService/GetUser",
                 "/sallyport.auth.v1.AuthService/RecognizeClient",
                 "/sallyport.auth.v1.AuthService/ListSessions",
                 "/sallyport.auth.v1.AuthService/ListActivity",

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::time::Instant;
+use tonic::client::Grpc;
 use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
 
 use crate::rpc::{self, CallDurations};
 use crate::trace::TraceContext;
@@ -18,6 +20,7 @@ use crate::upstream::{Failure, Upstream};
 pub struct CallStream<Request, Response> {
     upstream: Upstream,
     path: PathAndQuery,
+    unary: PathAndQuery,
     durations: Arc<CallDurations>,
     messages: PhantomData<fn(Request) -> Response>,
 }
@@ -27,6 +30,7 @@ impl<Request, Response> Clone for CallStream<Request, Response> {
         Self {
             upstream: self.upstream.clone(),
             path: self.path.clone(),
+            unary: self.unary.clone(),
             durations: self.durations.clone(),
             messages: PhantomData,
         }
@@ -35,21 +39,21 @@ impl<Request, Response> Clone for CallStream<Request, Response> {
 
 impl Upstream {
     /// The calls of the streaming method at `path`, such as `/sallyport.auth.v1.AuthService/ValidateSessionStream`. Metrics and
-    /// spans name the unary method, `ValidateSession`.
+    /// spans name the unary method, `ValidateSession`, which is called where a replica has no such stream: it may be of an older version.
     ///
     /// # Panics
     /// When `path` is not the path of a URI: it is to be a constant.
     pub fn call_stream<Request, Response>(&self, path: &'static str) -> CallStream<Request, Response>
     where
-        Request: Message,
-        Response: Message + Default,
+        Request: Message + Clone + 'static,
+        Response: Message + Default + 'static,
     {
-        let method = path.trim_start_matches('/');
-        let method = method.strip_suffix("Stream").unwrap_or(method);
+        let unary = path.strip_suffix("Stream").unwrap_or(path);
         CallStream {
             upstream: self.clone(),
             path: PathAndQuery::from_static(path),
-            durations: Arc::new(CallDurations::client(method)),
+            unary: PathAndQuery::from_static(unary),
+            durations: Arc::new(CallDurations::client(unary.trim_start_matches('/'))),
             messages: PhantomData,
         }
     }
@@ -57,8 +61,8 @@ impl Upstream {
 
 impl<Request, Response> CallStream<Request, Response>
 where
-    Request: Message,
-    Response: Message + Default,
+    Request: Message + Clone + 'static,
+    Response: Message + Default + 'static,
 {
     /// Makes one call. Dropping the future withdraws it.
     ///
@@ -73,8 +77,19 @@ where
         let terms = Terms { started, deadline, idempotent: true };
         let answer = self.upstream.run(terms, |lease| self.attempt(lease, request, terms)).await;
         let outcome = answer.and_then(|answer| answer);
+        if rpc::code_of(&outcome) == Code::Unimplemented {
+            return self.call_unary(request, deadline).await;
+        }
         self.durations.record(rpc::code_of(&outcome), started.elapsed());
         outcome
+    }
+
+    async fn call_unary(&self, request: &Request, deadline: Instant) -> Result<Response, Status> {
+        let mut request = tonic::Request::new(request.clone());
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let codec = ProstCodec::<Request, Response>::default();
+        let answer = Grpc::new(self.upstream.clone()).unary(request, self.unary.clone(), codec).await?;
+        Ok(answer.into_inner())
     }
 
     async fn attempt(

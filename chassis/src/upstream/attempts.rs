@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::retry::budget::Budget as _;
 
 use super::Upstream;
@@ -75,7 +75,9 @@ impl Upstream {
         }
         let may_move_on = match &result {
             Some(Err(Unanswered::NotSent)) => true,
-            Some(Err(Unanswered::Lost | Unanswered::Refused(_))) => idempotent,
+            Some(Err(Unanswered::Lost)) => idempotent,
+            // A method that one replica does not have is called in another way, on whichever.
+            Some(Err(Unanswered::Refused(status))) => idempotent && status.code() != Code::Unimplemented,
             _ => false,
         };
         if may_move_on
@@ -142,7 +144,7 @@ pub(crate) async fn traced<T, F>(
     method: &'static str,
     connection: &Connection,
     attempt: impl FnOnce(Option<TraceContext>) -> F,
-    code: impl Fn(&T) -> tonic::Code,
+    code: impl Fn(&T) -> Code,
 ) -> T
 where
     F: Future<Output = T>,

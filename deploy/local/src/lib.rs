@@ -5,6 +5,7 @@
 //! speaks none of their protocols.
 
 pub mod buf;
+pub mod faketime;
 mod folder;
 pub mod identity;
 pub mod layers;

@@ -13,7 +13,11 @@ enum Cli {
     /// Delete the data of `up`.
     Reset(local::reset::Args),
     /// Make sure that PostgreSQL and Redis are installed.
-    Install,
+    Install {
+        /// And libfaketime, for tests whose clocks differ.
+        #[arg(long)]
+        faketime: bool,
+    },
     /// Run a command beside temporary PostgreSQL and Redis servers, told by TEST_POSTGRES_URL,
     /// TEST_STATE_REDIS_URL, TEST_CACHE_REDIS_URL and TEST_CLUSTER_REDIS_URL.
     WithServers(local::with_servers::Args),
@@ -29,7 +33,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Up(args) => local::up::run(args),
         Cli::Reset(args) => local::reset::run(&args),
-        Cli::Install => local::packages::ensure(),
+        Cli::Install { faketime: false } => local::packages::ensure_servers(),
+        Cli::Install { faketime: true } => local::packages::ensure_servers_and_faketime(),
         Cli::WithServers(args) => return local::with_servers::run(args).unwrap_or_else(failure),
         Cli::SqlxData(args) => local::sqlx_data::run(&args),
         Cli::CheckLayers(args) => local::layers::run(&args),

@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let folder = LocalFolder::take(&args.folder)?;
     let mut supervisor = Supervisor::new(folder.pid_files()?);
     supervisor.obey_signals()?;
-    packages::ensure()?;
+    packages::ensure_servers()?;
     let result = start(&args, &folder, &mut supervisor, began).and_then(|()| supervisor.watch());
     let result = result.or_else(|error| if error.is::<Interrupted>() { Ok(()) } else { Err(error) });
     if result.is_err() {

@@ -10,6 +10,7 @@ use super::report::Chapter;
 use super::stage::Form;
 use crate::stack::{Builder, Hop, Part, Stack};
 
+mod clocks;
 mod disk;
 mod exhaustion;
 mod failover;
@@ -41,6 +42,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "overload", run: |form| Box::pin(overload::run(form)) },
     Group { name: "hostile", run: |form| Box::pin(hostile::run(form)) },
     Group { name: "surroundings", run: |form| Box::pin(surroundings::run(form)) },
+    Group { name: "clocks", run: |form| Box::pin(clocks::run(form)) },
     Group { name: "disk", run: |form| Box::pin(disk::run(form)) },
     Group { name: "versions", run: |form| Box::pin(versions::run(form)) },
 ];

@@ -1,4 +1,4 @@
-//! What the services do not need to serve: where traces go, and the clocks of their machines.
+//! What the services do not need to serve: where traces go.
 
 use std::time::Duration;
 
@@ -34,10 +34,5 @@ pub(super) async fn run(form: Form) -> Chapter {
         };
         stage.fault(name, Bars::nothing_fails(), bad).await;
     }
-    let skipped = vec![
-        "a replica whose clock is ahead. The library that moves a process's clock (libfaketime) is not installed. No decision here depends on a \
-         replica's wall clock: sessions and limits live by the clock of Redis, rows by that of Postgres, and the build refuses calls that read it."
-            .to_owned(),
-    ];
-    Chapter { title: "Surroundings", text: TEXT, rows: stage.end().await, skipped }
+    Chapter { title: "Surroundings", text: TEXT, rows: stage.end().await, skipped: Vec::new() }
 }
