@@ -18,9 +18,6 @@ mod refusals;
 
 pub use refusals::Refusals;
 
-/// How long a crowd may take to pass. Refusals are told within 50 ms, and the process may be late itself.
-const MOMENT: Duration = Duration::from_millis(10);
-
 /// The places for one kind of work in this process. Clones share them.
 ///
 /// Told as `bulkhead_in_flight{bulkhead}`, `bulkhead_limit{bulkhead}` and `bulkhead_shed_total{bulkhead}`.
@@ -33,6 +30,8 @@ pub struct Room {
     pub places: usize,
     /// Who may wait for one of them.
     pub line: usize,
+    /// How long a crowd may take to pass before anybody is refused.
+    pub moment: Duration,
     /// How long one waits who cannot be refused before.
     pub patience: Duration,
 }
@@ -106,7 +105,8 @@ impl Bulkhead {
             return Err(self.refuse());
         }
         let begun = Instant::now();
-        let (moment, patience) = (begun + MOMENT, begun + places.room.patience.max(2 * MOMENT));
+        let Room { moment, patience, .. } = places.room;
+        let (moment, patience) = (begun + moment, begun + patience.max(2 * moment));
         // In a long line it takes no moment to see that it will take more than one.
         let mut until = if ahead < places.room.places {
             moment

@@ -2,20 +2,21 @@
 
 use super::*;
 
+const MOMENT: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 fn bulkhead(places: usize, line: usize) -> Bulkhead {
-    Bulkhead::new("test", Room { places, line, patience: PATIENCE }, &Refusals::default())
+    Bulkhead::new("test", Room { places, line, moment: MOMENT, patience: PATIENCE }, &Refusals::default())
 }
 
 /// Where nobody is refused before the end of its patience.
 fn patient() -> Bulkhead {
-    Bulkhead::new("test", Room { places: 1, line: 8, patience: PATIENCE }, &Refusals::none())
+    Bulkhead::new("test", Room { places: 1, line: 8, moment: MOMENT, patience: PATIENCE }, &Refusals::none())
 }
 
 #[tokio::test]
 async fn what_finds_no_place_is_refused_after_a_moment_and_a_place_that_was_left_is_free() {
-    let for_ever = Room { places: 2, line: 8, patience: Duration::from_secs(3600) };
+    let for_ever = Room { places: 2, line: 8, moment: MOMENT, patience: Duration::from_secs(3600) };
     let bulkhead = Bulkhead::new("test", for_ever, &Refusals::default());
     let first = bulkhead.enter().await.unwrap();
     let _second = bulkhead.enter().await.unwrap();
@@ -66,7 +67,7 @@ async fn who_cannot_be_refused_waits_on_but_not_for_ever() {
 
 #[tokio::test]
 async fn a_full_line_refuses_at_once() {
-    let room = Room { places: 1, line: 1, patience: PATIENCE };
+    let room = Room { places: 1, line: 1, moment: MOMENT, patience: PATIENCE };
     let bulkhead = Bulkhead::new("test", room, &Refusals::none());
     let held = bulkhead.enter().await.unwrap();
     let mut waiting = Box::pin(bulkhead.enter());
@@ -80,7 +81,8 @@ async fn a_full_line_refuses_at_once() {
 #[tokio::test]
 async fn in_a_long_line_those_who_can_be_refused_are_refused_at_once() {
     for (refusals, told_at_once) in [(Refusals::default(), true), (Refusals::none(), false)] {
-        let bulkhead = Bulkhead::new("test", Room { places: 1, line: 8, patience: PATIENCE }, &refusals);
+        let bulkhead =
+            Bulkhead::new("test", Room { places: 1, line: 8, moment: MOMENT, patience: PATIENCE }, &refusals);
         let _held = bulkhead.enter().await.unwrap();
         let mut first = Box::pin(bulkhead.enter());
         assert!(futures_util::poll!(first.as_mut()).is_pending());

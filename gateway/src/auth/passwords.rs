@@ -78,7 +78,10 @@ mod tests {
     use super::*;
 
     fn passwords() -> Passwords {
-        Passwords::new(Room { places: 1, line: 1, patience: Duration::from_secs(1) }, &Refusals::default())
+        Passwords::new(
+            Room { places: 1, line: 1, moment: MOMENT, patience: Duration::from_secs(1) },
+            &Refusals::default(),
+        )
     }
 
     fn full() -> Status {

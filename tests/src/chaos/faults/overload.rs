@@ -1,6 +1,7 @@
 //! Ten times more than there is room for.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::generous;
@@ -25,7 +26,7 @@ const CONNECTIONS: usize = 1500;
 const LENGTH: Duration = Duration::from_secs(8);
 
 const TEXT: &str = "One gateway, one replica of each service. First the peak: the most requests a second that are answered with 200, with 8 to 256 \
-    connections that each send the next request after an answer. Then ten times as much for eight seconds: for reads ten times as many connections, 2,560, each of \
+    connections that each send the next request after an answer; measured before and after, of which the mean counts. Between the two ten times as much for eight seconds: for reads ten times as many connections, 2,560, each of \
     which comes again at once after an answer, and after its `Retry-After` when it is refused; for logins ten times as many a second, \
     whatever is answered. Goodput is at least 80 % of the peak, and 99 of 100 who are refused are told so within 50 ms. The clients of the \
     model go on beside it and may be refused as well; nobody is refused any more when it is over. The flood is sent from the \
@@ -46,26 +47,34 @@ pub(super) async fn run(form: Form) -> Chapter {
         format!("GET /v1/profile HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\r\n", ada.token);
     for (what, request, patient) in [("reads of the own profile", read, true), ("logins", login, false)] {
         let requests = vec![request.into_bytes()];
-        let mut peak = 0.0_f64;
-        for connections in [8, 32, 128, ENOUGH] {
-            let volley = Volley { connections, rate: None, length: Duration::from_secs(3) };
-            peak = peak.max(flood::send(host, requests.clone(), volley).await.goodput());
-        }
+        let before = peak(host, &requests).await;
         let result = RefCell::new(Tally::default());
         let overload = async |_: &Stage| {
             let volley = if patient {
                 Volley { connections: ENOUGH * FACTOR, rate: None, length: LENGTH }
             } else {
-                Volley { connections: CONNECTIONS, rate: Some(peak * FACTOR as f64), length: LENGTH }
+                Volley { connections: CONNECTIONS, rate: Some(before * FACTOR as f64), length: LENGTH }
             };
             result.replace(flood::send(host, requests.clone(), volley).await);
         };
         let bars = Bars::only(&Op::ALL, DEADLINE);
         stage.fault(format!("10 × overload with {what}"), bars, overload).await;
+        // A machine that others share is not as fast after as it was before.
+        let peak = f64::midpoint(before, peak(host, &requests).await);
         let (note, missed) = judge(result.take(), peak);
         stage.note(note, missed);
     }
     Chapter { title: "Overload", text: TEXT, rows: stage.end().await, skipped: Vec::new() }
+}
+
+/// The most that are answered with 200 in a second.
+async fn peak(host: SocketAddr, requests: &[Vec<u8>]) -> f64 {
+    let mut peak = 0.0_f64;
+    for connections in [8, 32, 128, ENOUGH] {
+        let volley = Volley { connections, rate: None, length: Duration::from_secs(3) };
+        peak = peak.max(flood::send(host, requests.to_vec(), volley).await.goodput());
+    }
+    peak
 }
 
 fn judge(mut tally: Tally, peak: f64) -> (String, Option<String>) {
