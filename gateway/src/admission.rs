@@ -17,11 +17,8 @@ use crate::config::Bounds;
 /// How long a refusal waits for the rest of its request, without which the connection would be of no more use.
 const REST_OF_A_REQUEST: Duration = Duration::from_millis(10);
 
-/// How long a crowd may take to pass before anybody is refused at the door. Refusals are told within 50 ms, and the process may be late itself.
-pub const MOMENT: Duration = Duration::from_millis(10);
-
-/// The same inside, where work has been done for whoever is refused. A gateway that is busy itself takes longer to hand places on.
-const MOMENT_INSIDE: Duration = Duration::from_millis(50);
+/// How long a crowd may take to pass before anybody is refused. Refusals are told within 50 ms, and the process may be late itself.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// How many wait for a place at most. They cost memory alone.
 const LINE: usize = 16_384;
@@ -34,7 +31,7 @@ const PATIENCE_INSIDE: Duration = Duration::from_millis(200);
 
 /// The part of the places that those who wait for one upstream have.
 pub fn part(places: usize, bounds: &Bounds) -> Room {
-    Room { places, line: bounds.max_in_flight as usize, moment: MOMENT_INSIDE, patience: PATIENCE_INSIDE }
+    Room { places, line: bounds.max_in_flight as usize, moment: MOMENT, patience: PATIENCE_INSIDE }
 }
 
 /// The places of one gateway.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::bulkhead::{Bulkhead, Refusals, Room};
+use chassis::bulkhead::{Bulkhead, Refusals};
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
@@ -18,7 +18,7 @@ use proto::auth::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use crate::admission::{self, MOMENT};
+use crate::admission;
 use crate::config::Bounds;
 use crate::problem::Problem;
 
@@ -70,11 +70,8 @@ impl Auth {
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
             users: upstream.call_stream("/sallyport.auth.v1.AuthService/GetUserStream"),
             upstream,
-            checks: Bulkhead::new("sessions", admission::part(places * 3 / 4, bounds), refusals),
-            passwords: Passwords::new(
-                Room { moment: MOMENT, ..admission::part(places / 8, bounds) },
-                refusals,
-            ),
+            checks: Bulkhead::new("sessions", admission::part(places * 7 / 8, bounds), refusals),
+            passwords: Passwords::new(admission::part(places / 8, bounds), refusals),
             session_timeout: bounds.session_timeout(),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),

@@ -57,7 +57,7 @@ impl Profiles {
             client: ProfileServiceClient::new(upstream.clone()),
             reads: upstream.call_stream("/sallyport.profile.v1.ProfileService/GetProfileStream"),
             upstream,
-            places: Bulkhead::new("profiles", admission::part(places / 2, bounds), refusals),
+            places: Bulkhead::new("profiles", admission::part(places * 3 / 4, bounds), refusals),
             read_timeout: bounds.read_timeout(),
             write_timeout: bounds.write_timeout(),
         }
