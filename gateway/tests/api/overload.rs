@@ -14,7 +14,7 @@ use crate::stack::{PASSWORD, Stack};
 
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
-/// A gateway of eight places: four for profiles, six for session checks, one for passwords, and one more for logouts. What hangs
+/// A gateway of eight places: six for profiles, seven for session checks, one for passwords, and one more for logouts. What hangs
 /// in it hangs until the test lets go.
 async fn small_gateway() -> Stack {
     let for_ever = "40000";
@@ -70,7 +70,7 @@ fn public_profile(stack: &Stack) -> Asked {
 async fn a_profile_service_that_hangs_takes_its_own_places_and_nobody_elses() {
     let stack = small_gateway().await;
     let token = stack.signed_in("ada").await;
-    let hanging = hang(&stack, "GetProfile", (0..4).map(|_| own_profile(&stack, &token))).await;
+    let hanging = hang(&stack, "GetProfile", (0..6).map(|_| own_profile(&stack, &token))).await;
     assert_refused(&own_profile(&stack, &token).send().await);
     assert_refused(&public_profile(&stack).send().await);
     for _ in 0..20 {
@@ -90,7 +90,7 @@ async fn session_checks_that_hang_leave_room_for_those_who_need_none() {
     let stack = small_gateway().await;
     let token = stack.signed_in("ada").await;
     let me = || stack.ask("GET", "/v1/me").bearer(&token);
-    let hanging = hang(&stack, "ValidateSession", (0..6).map(|_| me())).await;
+    let hanging = hang(&stack, "ValidateSession", (0..7).map(|_| me())).await;
     assert_refused(&me().send().await);
     assert_eq!(public_profile(&stack).send().await.status, 200);
     assert_eq!(stack.login("ada", PASSWORD).await.status, 200);
