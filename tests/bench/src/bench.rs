@@ -28,6 +28,13 @@ pub struct Settings {
     pub baseline: Option<PathBuf>,
 }
 
+impl Settings {
+    /// How many rounds a comparison takes whose bar is nearer than one round is to the next.
+    pub fn rounds_of_a_close_comparison(&self) -> usize {
+        3 * self.rounds
+    }
+}
+
 /// A run in progress.
 pub struct Bench {
     pub settings: Settings,

@@ -44,7 +44,7 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ));
         worlds.push((world, contestant));
     }
-    for _ in 0..bench.settings.rounds {
+    for _ in 0..bench.settings.rounds_of_a_close_comparison() {
         for (world, contestant) in &worlds {
             let people: &Arc<People> = &world.people;
             let clients = readers(64, people, &Popularity::Uniform(people.count()), Route::Profile);

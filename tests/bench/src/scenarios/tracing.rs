@@ -29,7 +29,7 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         variants.push((name, sallyport(&bench.world, tracing)?));
     }
     let received_before = bench.collector.received().await?;
-    for _ in 0..bench.settings.rounds {
+    for _ in 0..bench.settings.rounds_of_a_close_comparison() {
         for (name, contestant) in &variants {
             let clients = readers(64, &people, &popularity, Route::Profile);
             let load = async |window| closed_loop(contestant.address, clients, window).await;
