@@ -50,16 +50,17 @@ pub struct Bench {
 pub type Clients = Vec<Box<dyn Client>>;
 
 impl Bench {
-    /// Runs a scenario for all contestants that `takes_part` in all rounds, each round beginning with another one.
+    /// Runs a scenario for all contestants that `takes_part` in so many rounds, each round beginning with another one.
     pub async fn alternate(
         &mut self,
         scenario: &str,
+        rounds: usize,
         takes_part: impl Fn(&Contestant) -> bool,
         clients: impl Fn(&Contestant) -> Clients,
     ) -> anyhow::Result<()> {
         let taking_part: Vec<usize> =
             (0..self.contestants.len()).filter(|index| takes_part(&self.contestants[*index])).collect();
-        for round in 0..self.settings.rounds {
+        for round in 0..rounds {
             for turn in 0..taking_part.len() {
                 let contestant = &self.contestants[taking_part[(round + turn) % taking_part.len()]];
                 let (name, address) = (contestant.name, contestant.address);

@@ -43,12 +43,18 @@ pub fn write_json(world: &World) -> anyhow::Result<()> {
         let session = json!({"user": user(person), "createdAt": CREATED}).to_string();
         let key = format!("sess:{}", person.token());
         sessions.add(redis::cmd("SET").arg(key).arg(session).arg("EX").arg(LIFETIME_SECONDS))?;
-        let key = format!("profile:{}", person.id());
         let profile = profile(person).to_string();
-        profiles.add(redis::cmd("SET").arg(key).arg(profile).arg("EX").arg(LIFETIME_SECONDS))?;
+        profiles.add(
+            redis::cmd("SET").arg(json_profile_key(person)).arg(profile).arg("EX").arg(LIFETIME_SECONDS),
+        )?;
     }
     sessions.end()?;
     profiles.end()
+}
+
+/// Where the contestants that keep JSON have a profile.
+fn json_profile_key(person: Person) -> String {
+    format!("profile:{}", person.id())
 }
 
 fn user(person: Person) -> serde_json::Value {
@@ -98,7 +104,7 @@ fn originals(url: &str, person: Person) -> anyhow::Result<Vec<Original>> {
     let mut redis = connect(url)?;
     let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg(format!("*{}*", person.id())).query(&mut redis)?;
     let mut originals = Vec::new();
-    for name in names.into_iter().filter(|name| !name.starts_with(b"profile:b")) {
+    for name in names.into_iter().filter(|name| *name != json_profile_key(person).as_bytes()) {
         let kind: String = redis::cmd("TYPE").arg(&name).query(&mut redis)?;
         let value = match kind.as_str() {
             "string" => Stored::Text(redis::cmd("GET").arg(&name).query(&mut redis)?),

@@ -24,18 +24,15 @@ const STORMING: usize = 64;
 
 /// Each round measures the machine's own rate just before the contestants.
 pub async fn alone(bench: &mut Bench) -> anyhow::Result<()> {
-    let rounds = bench.settings.rounds;
     let visitors = visitors_of(bench);
-    bench.settings.rounds = 1;
-    for _ in 0..rounds {
+    for _ in 0..bench.settings.rounds {
         let (rate, _) = argon::rate(bench.settings.window)?;
         say(&format!("  {ALONE:<24} {:<18} {rate:>8.1} hashes/s of one thread", "this machine"));
         bench.results.note_figure(OWN_RATE, "1/s", rate);
         let clients = |_: &_| logins(CONNECTIONS, &visitors);
-        bench.alternate(ALONE, |it| it.name != HELLO, clients).await?;
+        bench.alternate(ALONE, 1, |it| it.name != HELLO, clients).await?;
         bench.contestants.rotate_left(1);
     }
-    bench.settings.rounds = rounds;
     Ok(())
 }
 
@@ -43,7 +40,7 @@ pub async fn alone(bench: &mut Bench) -> anyhow::Result<()> {
 pub async fn out(bench: &mut Bench) -> anyhow::Result<()> {
     let visitors = visitors_of(bench);
     let clients = |_: &_| vec![Box::new(Leaver::new(visitors.start, visitors.len())) as _];
-    bench.alternate(OUT, |it| it.name != HELLO, clients).await
+    bench.alternate(OUT, bench.settings.rounds, |it| it.name != HELLO, clients).await
 }
 
 /// Reads without and with logins beside them, one after the other.

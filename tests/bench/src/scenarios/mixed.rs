@@ -16,5 +16,5 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
             .map(|it| Box::new(Mixed::new(people.clone(), 0, count, it, CONNECTIONS)) as _)
             .collect()
     };
-    bench.alternate(SCENARIO, |it| it.name != HELLO, clients).await
+    bench.alternate(SCENARIO, bench.settings.rounds, |it| it.name != HELLO, clients).await
 }

@@ -52,7 +52,9 @@ async fn read(
         }
         readers(connections, &people, popularity, route)
     };
-    bench.alternate(scenario, |it| with_floor || it.name != HELLO, clients).await
+    let rounds =
+        if scenario == PEAK { bench.settings.rounds_of_a_close_comparison() } else { bench.settings.rounds };
+    bench.alternate(scenario, rounds, |it| with_floor || it.name != HELLO, clients).await
 }
 
 /// So many clients that read.
