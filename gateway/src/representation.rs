@@ -41,6 +41,7 @@ pub struct Session<'a> {
     id: &'a str,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// Exact to a twentieth of the idle time-out, and to five minutes.
     #[schema(value_type = String, format = DateTime)]
     last_seen_at: Timestamp,
     /// Seconds that the session lives if it is not used again.

@@ -77,10 +77,10 @@ impl Lifetimes {
         Some(Duration::from_millis(left))
     }
 
-    /// How old the last renewal may get before a request renews again: a twentieth of the idle time-out, a minute at most.
-    /// So a busy session costs one write a minute, and may end up to that much before its idle time is over.
+    /// How old the last renewal may get before a request renews again: a twentieth of the idle time-out, five minutes at most.
+    /// A busy session costs one write in that time, and may end up to that much before its idle time is over.
     pub(super) fn renewal_interval(&self) -> Duration {
-        (self.idle / 20).min(Duration::from_secs(60))
+        (self.idle / 20).min(Duration::from_secs(300))
     }
 }
 

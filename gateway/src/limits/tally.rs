@@ -60,6 +60,13 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// The same where only guesses count: for what was right, and for an outage, which is nobody's guess.
+    pub async fn give_back_unless_guessed<T>(&mut self, outcome: &Result<T, Problem>) {
+        if outcome.as_ref().err().is_none_or(Problem::is_unavailable) {
+            self.give_back().await;
+        }
+    }
+
     /// The same for one who has proven to be who they say: what they failed before makes no wait longer any more.
     pub async fn succeeded(&mut self) {
         self.give_back().await;

@@ -96,10 +96,7 @@ pub async fn confirm(
         tally.charge(&app.limits.token_ip, Subject::address(client.address)).await?;
         let request = ConfirmPasswordResetRequest { token, new_password, client: Some(caller) };
         let outcome = app.auth.confirm_password_reset(request).await;
-        // Only guesses count. An outage is nobody's guess.
-        if outcome.as_ref().err().is_none_or(Problem::is_unavailable) {
-            tally.give_back().await;
-        }
+        tally.give_back_unless_guessed(&outcome).await;
         outcome.map(|()| StatusCode::NO_CONTENT.into_response())
     };
     let outcome = outcome.await;
