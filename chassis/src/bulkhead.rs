@@ -1,14 +1,13 @@
 //! Bulkheads: so many places for one kind of work and no more, so that what hangs fills its own and nobody else's.
 //!
-//! What finds no place waits a moment, in order of arrival, for most crowds are gone after that. Then it is refused; or at once where
-//! the line is long, or somebody has just waited in it for longer than a moment. To refuse is work as well, though, and who is refused
-//! may be back at once: a process that does nothing else than refuse serves nobody. So there are so many refusals a second, and who
-//! gets none waits on, which costs nothing. A line that is full refuses whatever comes.
+//! What finds no place waits a moment, in order of arrival, for most crowds are gone after that. Then it is refused, or at once where
+//! the line is long. To refuse is work as well, though, and who is refused may be back at once: a process that does nothing else than refuse serves nobody. So there
+//! are so many refusals a second, and who gets none waits on, which costs nothing. A line that is full refuses whatever comes.
 //!
 //! To enter and to leave where there is room costs a few atomic operations each, no timer and no allocation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
@@ -37,16 +36,10 @@ pub struct Room {
     pub patience: Duration,
 }
 
-/// Of a line in which nobody ever waited for long.
-const NEVER: u64 = u64::MAX;
-
 struct Places {
     room: Room,
     taken: AtomicUsize,
     waiting: AtomicUsize,
-    opened: Instant,
-    /// When it was last seen that one waits for longer than a moment, in milliseconds from `opened`.
-    slow_at: AtomicU64,
     freed: Notify,
     refusals: Refusals,
     in_flight: Gauge,
@@ -77,8 +70,6 @@ impl Bulkhead {
             room,
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            opened: Instant::now(),
-            slow_at: AtomicU64::new(NEVER),
             freed: Notify::new(),
             refusals: refusals.clone(),
             in_flight,
@@ -116,8 +107,8 @@ impl Bulkhead {
         let begun = Instant::now();
         let Room { moment, patience, .. } = places.room;
         let (moment, patience) = (begun + moment, begun + patience.max(2 * moment));
-        // In a long line, or one that has been slow a moment ago, it takes no moment to see that it will take more than one.
-        let mut until = if ahead < places.room.places && !places.is_slow(begun) {
+        // In a long line it takes no moment to see that it will take more than one.
+        let mut until = if ahead < places.room.places {
             moment
         } else if places.refusals.take() {
             return Err(self.refuse());
@@ -128,13 +119,9 @@ impl Bulkhead {
             let mut freed = std::pin::pin!(places.freed.notified());
             freed.as_mut().enable();
             if let Some(place) = self.take(places.room.places) {
-                if Instant::now() >= moment {
-                    places.note_slow();
-                }
                 return Ok(place);
             }
             while timeout_at(until, freed.as_mut()).await.is_err() {
-                places.note_slow();
                 if until == patience || places.refusals.take() {
                     return Err(self.refuse());
                 }
@@ -198,16 +185,6 @@ impl Places {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.freed.notify_one();
         }
-    }
-
-    fn note_slow(&self) {
-        self.slow_at.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// Whether somebody waited for longer than a moment, a moment ago.
-    fn is_slow(&self, now: Instant) -> bool {
-        let slow_at = self.slow_at.load(Ordering::Relaxed);
-        slow_at != NEVER && now < self.opened + Duration::from_millis(slow_at) + self.room.moment
     }
 
     /// How many were there before, too.

@@ -92,23 +92,6 @@ async fn in_a_long_line_those_who_can_be_refused_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn in_a_line_that_was_slow_a_moment_ago_nobody_waits_to_be_refused() {
-    let long = Duration::from_secs(2);
-    let room = Room { places: 2, line: 8, moment: long, patience: 60 * long };
-    let bulkhead = Bulkhead::new("test", room, &Refusals::default());
-    let held = [bulkhead.enter().await.unwrap(), bulkhead.enter().await.unwrap()];
-    assert!(bulkhead.enter().await.is_err(), "after a moment");
-    let second = futures_util::FutureExt::now_or_never(bulkhead.enter());
-    assert!(second.is_some_and(|outcome| outcome.is_err()), "at once");
-    drop(held);
-    assert!(bulkhead.enter().await.is_ok(), "there is room again");
-    let _held = [bulkhead.enter().await.unwrap(), bulkhead.enter().await.unwrap()];
-    tokio::time::sleep(2 * long).await;
-    let mut later = Box::pin(bulkhead.enter());
-    assert!(futures_util::poll!(later.as_mut()).is_pending(), "a crowd of today is not that of yesterday");
-}
-
-#[tokio::test]
 async fn who_gives_up_waiting_leaves_the_place_to_the_next() {
     let bulkhead = patient();
     let held = bulkhead.enter().await.unwrap();
