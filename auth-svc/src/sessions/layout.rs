@@ -99,6 +99,16 @@ pub struct Session {
 mod tests {
     use super::*;
 
+    #[test]
+    fn renewals_are_as_rare_as_the_idle_time_out_allows_and_five_minutes_apart_at_most() {
+        let interval = |idle| {
+            let lifetimes =
+                Lifetimes { idle: Duration::from_secs(idle), absolute: Duration::from_secs(86_400) };
+            lifetimes.renewal_interval().as_secs()
+        };
+        assert_eq!([60, 1800, 86_400].map(interval), [3, 90, 300]);
+    }
+
     const MINUTE: i64 = 60_000;
 
     #[test]
