@@ -1,13 +1,13 @@
 //! Bulkheads: so many places for one kind of work and no more, so that what hangs fills its own and nobody else's.
 //!
-//! What finds no place waits a moment, in order of arrival, for most crowds are gone after that. Then it is refused, or at once where
-//! the line is long. To refuse is work as well, though, and who is refused may be back at once: a process that does nothing else than refuse serves nobody. So there
+//! What finds no place waits, in order of arrival, for most crowds are gone soon. Where the line has fallen too far behind it is refused, after a
+//! moment, or at once where the line is long. To refuse is work as well, though, and who is refused may be back at once: a process that does nothing else than refuse serves nobody. So there
 //! are so many refusals a second, and who gets none waits on, which costs nothing. A line that is full refuses whatever comes.
 //!
 //! To enter and to leave where there is room costs a few atomic operations each, no timer and no allocation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
@@ -30,7 +30,9 @@ pub struct Room {
     pub places: usize,
     /// Who may wait for one of them.
     pub line: usize,
-    /// How long a crowd may take to pass before anybody is refused.
+    /// How far behind the line may be before anybody is refused: how long ago the one came who got the last place.
+    pub crowd: Duration,
+    /// How long one waits at least before one is refused, but for a long line.
     pub moment: Duration,
     /// How long one waits who cannot be refused before.
     pub patience: Duration,
@@ -38,7 +40,10 @@ pub struct Room {
 
 struct Places {
     room: Room,
+    opened: Instant,
     taken: AtomicUsize,
+    /// When the one came who got the last place there was, in microseconds since the places were opened.
+    served: AtomicU64,
     waiting: AtomicUsize,
     freed: Notify,
     refusals: Refusals,
@@ -68,7 +73,9 @@ impl Bulkhead {
         shed.absolute(0);
         Self(Arc::new(Places {
             room,
+            opened: Instant::now(),
             taken: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             refusals: refusals.clone(),
@@ -104,28 +111,32 @@ impl Bulkhead {
         if ahead >= places.room.line {
             return Err(self.refuse());
         }
-        let begun = Instant::now();
-        let Room { moment, patience, .. } = places.room;
-        let (moment, patience) = (begun + moment, begun + patience.max(2 * moment));
+        let (begun, served) = (Instant::now(), places.served.load(Ordering::Relaxed));
+        let Room { crowd, moment, patience, .. } = places.room;
+        let patience = patience.max(2 * moment);
+        let (moment, crowd, patience) = (begun + moment, begun + crowd.min(patience), begun + patience);
         // In a long line it takes no moment to see that it will take more than one.
         let mut until = if ahead < places.room.places {
             moment
-        } else if places.refusals.take() {
+        } else if places.may_refuse() {
             return Err(self.refuse());
         } else {
-            patience
+            crowd.max(moment)
         };
         loop {
             let mut freed = std::pin::pin!(places.freed.notified());
             freed.as_mut().enable();
             if let Some(place) = self.take(places.room.places) {
+                places.has_served(begun);
                 return Ok(place);
             }
             while timeout_at(until, freed.as_mut()).await.is_err() {
-                if until == patience || places.refusals.take() {
+                // Who has waited for long is refused only if the line stands, for else the turn is near.
+                let stands = || places.served.load(Ordering::Relaxed) == served;
+                if until == patience || (until == moment || stands()) && places.may_refuse() {
                     return Err(self.refuse());
                 }
-                until = patience;
+                until = if until < crowd { crowd } else { patience };
             }
         }
     }
@@ -146,6 +157,9 @@ impl Bulkhead {
         if taken > limit {
             places.taken.fetch_sub(1, Ordering::Relaxed);
             return None;
+        }
+        if taken == places.room.places {
+            places.has_served(Instant::now());
         }
         places.in_flight.set(taken as f64);
         Some(Place(self.0.clone()))
@@ -185,6 +199,20 @@ impl Places {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.freed.notify_one();
         }
+    }
+
+    fn has_served(&self, arrival: Instant) {
+        self.served.store(arrival.duration_since(self.opened).as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How long ago the one came who got the last place.
+    fn behind(&self) -> Duration {
+        let served = self.opened + Duration::from_micros(self.served.load(Ordering::Relaxed));
+        served.elapsed()
+    }
+
+    fn may_refuse(&self) -> bool {
+        self.behind() >= self.room.crowd && self.refusals.take()
     }
 
     /// How many were there before, too.

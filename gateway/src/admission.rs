@@ -1,8 +1,8 @@
 //! How many requests are in flight at once, and which wait and are refused when there are too many: before any work, and
 //! without looking at anything but method and route.
 //!
-//! All requests share the places of the gateway. What waits for one upstream has only a part of them, so that an upstream that
-//! hangs leaves places to those who do not need it.
+//! All requests share the places of the gateway. What waits for profiles or for passwords has only a part of them, and what needs no session has
+//! some of its own, so that what hangs leaves places to those who do not need it.
 
 use std::time::Duration;
 
@@ -17,7 +17,10 @@ use crate::config::Bounds;
 /// How long a refusal waits for the rest of its request, without which the connection would be of no more use.
 const REST_OF_A_REQUEST: Duration = Duration::from_millis(10);
 
-/// How long a crowd may take to pass before anybody is refused. Refusals are told within 50 ms, and the process may be late itself.
+/// How far behind the line at the door may be. As long as a queue may stand before CoDel drops from it (RFC 8289, section 4.3).
+const CROWD: Duration = Duration::from_millis(100);
+
+/// How long one waits at least before one is refused. Refusals are told within 50 ms, and the process may be late itself.
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// How many wait for a place at most. They cost memory alone.
@@ -31,12 +34,15 @@ const PATIENCE_INSIDE: Duration = Duration::from_millis(200);
 
 /// The part of the places that those who wait for one upstream have.
 pub fn part(places: usize, bounds: &Bounds) -> Room {
-    Room { places, line: bounds.max_in_flight as usize, moment: MOMENT, patience: PATIENCE_INSIDE }
+    let line = bounds.max_in_flight as usize;
+    Room { places, line, crowd: Duration::ZERO, moment: MOMENT, patience: PATIENCE_INSIDE }
 }
 
 /// The places of one gateway.
 pub struct Admission {
     requests: Bulkhead,
+    /// For what needs no session, when everything else waits for session checks.
+    sessionless: Bulkhead,
     reserve: usize,
     body_limit: usize,
 }
@@ -53,9 +59,10 @@ pub enum Admitted {
 impl Admission {
     pub fn new(bounds: &Bounds, refusals: &Refusals) -> Self {
         let places = bounds.max_in_flight as usize;
-        let room = Room { places, line: LINE, moment: MOMENT, patience: PATIENCE };
+        let room = Room { places, line: LINE, crowd: CROWD, moment: MOMENT, patience: PATIENCE };
         Self {
             requests: Bulkhead::new("requests", room, refusals),
+            sessionless: Bulkhead::new("sessionless", Room { places: places / 8, ..room }, refusals),
             reserve: places / 8,
             body_limit: bounds.body_limit_bytes,
         }
@@ -67,6 +74,7 @@ impl Admission {
         let place = match Rank::of(request.method(), route.unwrap_or_default()) {
             Rank::Operations => return Some(Admitted::Uncounted),
             Rank::Logout => self.requests.try_enter_beyond(self.reserve)?,
+            Rank::Sessionless => self.requests.try_enter().or_else(|| self.sessionless.try_enter())?,
             Rank::Ordinary => self.requests.try_enter()?,
         };
         Some(Admitted::With { _place: place })
@@ -102,6 +110,8 @@ impl Admission {
 #[derive(Debug, PartialEq, Eq)]
 enum Rank {
     Ordinary,
+    /// It does not wait for session checks.
+    Sessionless,
     /// Who wants out of a session has to get out.
     Logout,
     /// Health, for whoever decides what becomes of this process.
@@ -113,6 +123,9 @@ impl Rank {
         match route {
             "/v1/logout" | "/logout" if method == Method::POST => Self::Logout,
             "/health" | "/livez" | "/readyz" => Self::Operations,
+            "/v1/login" | "/login" | "/v1/register" | "/register" | "/v1/users/{username}/profile" => {
+                Self::Sessionless
+            }
             _ => Self::Ordinary,
         }
     }
@@ -130,6 +143,9 @@ mod tests {
             (Method::GET, "/logout", Rank::Ordinary),
             (Method::GET, "/health", Rank::Operations),
             (Method::GET, "/readyz", Rank::Operations),
+            (Method::POST, "/v1/login", Rank::Sessionless),
+            (Method::POST, "/login", Rank::Sessionless),
+            (Method::GET, "/v1/users/{username}/profile", Rank::Sessionless),
             (Method::GET, "/v1/me", Rank::Ordinary),
             (Method::GET, "", Rank::Ordinary),
         ] {

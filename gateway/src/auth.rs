@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::bulkhead::{Bulkhead, Refusals};
+use chassis::bulkhead::Refusals;
 use chassis::call_stream::CallStream;
 use chassis::shutdown::Shutdown;
 use chassis::upstream::{Endpoints, Settings, Upstream};
@@ -35,8 +35,7 @@ pub struct Auth {
     client: AuthServiceClient<Upstream>,
     sessions: CallStream<ValidateSessionRequest, ValidateSessionResponse>,
     users: CallStream<GetUserRequest, GetUserResponse>,
-    /// Of those who wait for a session check, and for a password hash: neither keeps the others out.
-    checks: Bulkhead,
+    /// For those who wait for a password hash, so that they keep nobody out.
     passwords: Passwords,
     session_timeout: Duration,
     read_timeout: Duration,
@@ -70,7 +69,6 @@ impl Auth {
             sessions: upstream.call_stream("/sallyport.auth.v1.AuthService/ValidateSessionStream"),
             users: upstream.call_stream("/sallyport.auth.v1.AuthService/GetUserStream"),
             upstream,
-            checks: Bulkhead::new("sessions", admission::part(places * 7 / 8, bounds), refusals),
             passwords: Passwords::new(admission::part(places / 8, bounds), refusals),
             session_timeout: bounds.session_timeout(),
             read_timeout: bounds.read_timeout(),
@@ -87,7 +85,6 @@ impl Auth {
     /// # Errors
     /// 401 when the token opens no session; 503 or 504 when nobody can tell.
     pub async fn validate_session(&self, token: &str) -> Result<Session, Problem> {
-        let _place = self.checks.enter().await?;
         let request = ValidateSessionRequest { token: token.to_owned() };
         let answer = self.sessions.call(&request, Instant::now() + self.session_timeout).await?;
         answer.session.ok_or_else(|| incomplete("ValidateSession"))

@@ -79,7 +79,13 @@ mod tests {
 
     fn passwords() -> Passwords {
         Passwords::new(
-            Room { places: 1, line: 1, moment: MOMENT, patience: Duration::from_secs(1) },
+            Room {
+                places: 1,
+                line: 1,
+                crowd: Duration::ZERO,
+                moment: MOMENT,
+                patience: Duration::from_secs(1),
+            },
             &Refusals::default(),
         )
     }

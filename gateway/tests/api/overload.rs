@@ -14,8 +14,8 @@ use crate::stack::{PASSWORD, Stack};
 
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
-/// A gateway of eight places: six for profiles, seven for session checks, one for passwords, and one more for logouts. What hangs
-/// in it hangs until the test lets go.
+/// A gateway of eight places: six for profiles, one for passwords, one more for what needs no session, and one more for logouts. What
+/// hangs in it hangs until the test lets go.
 async fn small_gateway() -> Stack {
     let for_ever = "40000";
     Stack::with_args(&[
@@ -90,7 +90,7 @@ async fn session_checks_that_hang_leave_room_for_those_who_need_none() {
     let stack = small_gateway().await;
     let token = stack.signed_in("ada").await;
     let me = || stack.ask("GET", "/v1/me").bearer(&token);
-    let hanging = hang(&stack, "ValidateSession", (0..7).map(|_| me())).await;
+    let hanging = hang(&stack, "ValidateSession", (0..8).map(|_| me())).await;
     assert_refused(&me().send().await);
     assert_eq!(public_profile(&stack).send().await.status, 200);
     assert_eq!(stack.login("ada", PASSWORD).await.status, 200);
@@ -120,6 +120,7 @@ async fn a_full_gateway_refuses_before_any_work_and_serves_again_when_it_is_not(
     let reads = hang(&stack, "GetProfile", (0..4).map(|_| public_profile(&stack))).await;
     let me = || stack.ask("GET", "/v1/me").bearer(&token);
     let checks = hang(&stack, "ValidateSession", (0..4).map(|_| me())).await;
+    let reserve = hang(&stack, "GetProfile", (0..1).map(|_| public_profile(&stack))).await;
     let work = stack.services.calls("ValidateSession");
     for refused in [me(), own_profile(&stack, &token), stack.ask("GET", "/openapi.json")] {
         assert_refused(&refused.send().await);
@@ -132,7 +133,7 @@ async fn a_full_gateway_refuses_before_any_work_and_serves_again_when_it_is_not(
     assert_eq!(stack.ask("POST", "/v1/logout").bearer(&other).send().await.status, 204);
 
     stack.services.recover();
-    drop((reads, checks));
+    drop((reads, checks, reserve));
     until(async || me().send().await.status == 200).await;
     let all = (0..4).map(|_| own_profile(&stack, &token).send()).collect::<JoinSet<_>>().join_all().await;
     assert!(all.iter().all(|answer| answer.status == 200), "every place is free again: {all:?}");
@@ -193,6 +194,7 @@ async fn a_request_that_is_refused_with_its_body_keeps_the_connection() {
     let _reads = hang(&stack, "GetProfile", (0..4).map(|_| public_profile(&stack))).await;
     let me = || ask(stack.gateways[0], "GET", "/v1/me").bearer("0123456789");
     let _checks = hang(&stack, "ValidateSession", (0..4).map(|_| me())).await;
+    let _reserve = hang(&stack, "GetProfile", (0..1).map(|_| public_profile(&stack))).await;
     let answer = stack.login("ada", PASSWORD).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_refused(&answer);

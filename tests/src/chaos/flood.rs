@@ -56,11 +56,13 @@ impl Tally {
         times[((times.len() - 1) as f64 * quantile) as usize]
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what came back at another time, or on another connection in the same.
+    pub fn add(&mut self, other: Self) {
         for (status, times) in other.answers {
             self.answers.entry(status).or_default().extend(times);
         }
         self.broken += other.broken;
+        self.length += other.length;
     }
 }
 
