@@ -25,6 +25,8 @@ const WORK_TIMEOUT: Duration = Duration::from_millis(900);
 const STATEMENT_TIMEOUT: &str = "2s";
 /// A connection that lay idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a command waits for its connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -89,21 +91,32 @@ impl Postgres {
             .disable_statement_logging();
         // Spread out, so that replicas which started together do not reconnect together.
         let lifetime = MAX_LIFETIME.mul_f64(0.8 + 0.4 * fastrand::f64());
+        let outage = Arc::new(Outage::new(size));
+        let seen = outage.clone();
         let pool = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .max_lifetime(lifetime)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(move |connection, meta| {
+                let outage = seen.clone();
                 Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
+                    if !outage.trusts(meta.age) {
+                        return Ok(false);
                     }
-                    Ok(true)
+                    if meta.idle_for <= TRUSTED_IDLE {
+                        return Ok(true);
+                    }
+                    let lives = tokio::time::timeout(PING_TIMEOUT, connection.ping()).await;
+                    let lives = matches!(lives, Ok(Ok(())));
+                    if !lives {
+                        outage.mute();
+                    }
+                    Ok(lives)
                 })
             })
             .connect_lazy_with(options);
-        Self { pool, answered: Arc::default(), outage: Arc::new(Outage::new(size)) }
+        Self { pool, answered: Arc::default(), outage }
     }
 
     /// Whether it has answered at least once.
@@ -141,11 +154,13 @@ impl Postgres {
         let outcome = async {
             let mut in_use = InUse(Some(self.pool.acquire().await?));
             let Some(connection) = &mut in_use.0 else { return Err(sqlx::Error::PoolClosed) };
-            let Ok(outcome) = tokio::time::timeout(WORK_TIMEOUT, work(connection)).await else {
-                return Err(sqlx::Error::PoolTimedOut);
-            };
-            if !matches!(outcome, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
-                in_use.give_back();
+            let outcome = tokio::time::timeout(WORK_TIMEOUT, work(connection)).await;
+            let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            match outcome {
+                Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut) => {
+                    self.outage.mute();
+                }
+                _ => in_use.give_back(),
             }
             outcome
         }

@@ -114,6 +114,14 @@ pub const GUARDS: &[Guard] = &[
         kind: Kind::InPlace { package: "profile-svc" },
         test: "a_transaction_that_was_abandoned_takes_no_later_change_with_it",
     },
+    Guard {
+        rule: "no database connection from before an outage is used after it",
+        file: "chassis/src/postgres.rs",
+        code: "if !outage.trusts(meta.age) {\n                        return Ok(false);\n                    }\n",
+        without: "",
+        kind: Kind::EndToEnd,
+        test: "failover::after_a_failover_nobody_asks_the_server_that_was_replaced",
+    },
 ];
 
 impl Guard {

@@ -2,6 +2,9 @@
 //!
 //! Without this everything that needs the database would stand and wait for its time-outs, with whatever it holds meanwhile: places
 //! that those need who get by without the database.
+//!
+//! And what it leaves behind: another server may have taken the place of one that was only out of reach. Connections to the old one
+//! may come back to life with the network, and tell what was true before. So after a silence none is used that was there before it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +18,11 @@ pub(super) struct Outage {
     opened: Instant,
     /// The first failure since the last answer, in milliseconds since `opened`, plus one; 0: it answers.
     silent_since: AtomicU64,
+    /// The same for connections that were there already: none of them has answered since. One that cannot be made is no sign
+    /// against those that there are.
+    mute_since: AtomicU64,
+    /// What was connected before this may lead to a server that has been replaced.
+    trusted_since: AtomicU64,
     in_flight: AtomicUsize,
     /// How many may try while it is away.
     trials: usize,
@@ -28,6 +36,8 @@ impl Outage {
         Self {
             opened: Instant::now(),
             silent_since: AtomicU64::new(0),
+            mute_since: AtomicU64::new(0),
+            trusted_since: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             trials: trials as usize,
         }
@@ -40,11 +50,24 @@ impl Outage {
         (others < self.trials || !self.is_away()).then_some(trial)
     }
 
+    /// A connection gave no answer in time, or broke.
+    pub(super) fn mute(&self) {
+        let _ = self.mute_since.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether a connection of this age leads to the server that answers now.
+    pub(super) fn trusts(&self, age: Duration) -> bool {
+        let silence = self.mute_since.load(Ordering::Relaxed).max(self.trusted_since.load(Ordering::Relaxed));
+        silence == 0 || age < Duration::from_millis(self.now().saturating_sub(silence))
+    }
+
     fn is_away(&self) -> bool {
-        match self.silent_since.load(Ordering::Relaxed) {
-            0 => false,
-            since => self.now() >= since + DOUBT.as_millis() as u64,
-        }
+        self.is_outage(self.silent_since.load(Ordering::Relaxed))
+    }
+
+    /// Whether what began then is long enough.
+    fn is_outage(&self, since: u64) -> bool {
+        since != 0 && self.now() >= since + DOUBT.as_millis() as u64
     }
 
     fn now(&self) -> u64 {
@@ -57,6 +80,12 @@ impl Trial<'_> {
         // Most of the time there is nothing to write.
         if self.0.silent_since.load(Ordering::Relaxed) != 0 {
             self.0.silent_since.store(0, Ordering::Relaxed);
+        }
+        if self.0.mute_since.load(Ordering::Relaxed) != 0 {
+            let since = self.0.mute_since.swap(0, Ordering::Relaxed);
+            if self.0.is_outage(since) {
+                self.0.trusted_since.fetch_max(since, Ordering::Relaxed);
+            }
         }
     }
 
@@ -96,6 +125,33 @@ mod tests {
         assert!(crowd.iter().all(Option::is_some), "it is back");
         drop((second, crowd, third));
         assert_eq!(outage.in_flight.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn after_a_silence_no_connection_from_before_it_is_trusted() {
+        let outage = Outage::new(8);
+        let made = Instant::now();
+        assert!(outage.trusts(made.elapsed()));
+        std::thread::sleep(Duration::from_millis(2));
+        outage.mute();
+        assert!(!outage.trusts(made.elapsed()));
+        std::thread::sleep(DOUBT);
+        let next = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(outage.trusts(next.elapsed()), "made since");
+        outage.begin().unwrap().answered();
+        assert!(!outage.trusts(made.elapsed()), "nor when another one has answered");
+        assert!(outage.trusts(next.elapsed()));
+    }
+
+    #[test]
+    fn one_slow_statement_among_others_costs_no_connections() {
+        let outage = Outage::new(8);
+        let made = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        outage.mute();
+        outage.begin().unwrap().answered();
+        assert!(outage.trusts(made.elapsed()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod curl_session;
 mod deletion;
 mod deploys;
 mod express_client;
+mod failover;
 mod freshness;
 mod grpc_interface;
 mod hostile_input;
