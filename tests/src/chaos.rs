@@ -3,6 +3,7 @@
 //!
 //! `make chaos` runs all of it and writes `docs/RESILIENCE.md`; a short form without a clock runs in `make test`.
 
+pub mod absence;
 pub mod bars;
 mod faults;
 mod flood;

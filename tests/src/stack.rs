@@ -1,5 +1,6 @@
 //! A whole Sallyport of one test's own: gateways, services, Redis and databases, all of them real.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -38,13 +39,14 @@ impl Part {
     }
 }
 
-/// A way from processes of ours to a server.
+/// A way to a server, of processes of ours or, where it is a gateway, of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hop {
     State,
     Cache,
     AuthDatabase,
     ProfileDatabase,
+    Gateway(usize),
     /// From the gateways to one replica.
     Auth(usize),
     Profile(usize),
@@ -59,6 +61,8 @@ pub struct Stack {
     pub cache: Store,
     pub auth_database: Database,
     pub profile_database: Database,
+    /// Where clients find each gateway.
+    entrances: Vec<SocketAddr>,
     folder: TempDir,
 }
 
@@ -82,7 +86,7 @@ impl Stack {
 
     /// A client of one gateway. Its connections belong to the test that asks: they die with its runtime.
     pub fn api(&self, gateway: usize) -> Api {
-        Api::new(self.gateways[gateway].address())
+        Api::new(self.entrances[gateway])
     }
 
     /// A client of each gateway.

@@ -38,6 +38,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long a set of servers may take until all of them know each other.
 const SET_LIMIT: Duration = Duration::from_secs(60);
 
+/// Says at which port others are to find a port of the server of that number in a set, such as a proxy's.
+type Detour<'a> = &'a mut dyn FnMut(usize, u16) -> u16;
+
 /// A running Redis server.
 pub type Redis = Running<Instance>;
 

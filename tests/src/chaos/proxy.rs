@@ -3,7 +3,7 @@
 //!
 //! All proxies share one thread of their own, so that what they add does not depend on what the test does meanwhile.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,10 +34,23 @@ pub enum Weather {
     Reset,
 }
 
+/// The weather, and somebody for whom there is a black hole in any case.
+#[derive(Debug, Clone, Copy)]
+struct Sky {
+    weather: Weather,
+    cut_off: Option<IpAddr>,
+}
+
+impl Sky {
+    fn over(&self, client: IpAddr) -> Weather {
+        if self.cut_off == Some(client) { Weather::BlackHole } else { self.weather }
+    }
+}
+
 /// One bad network, which ends when this is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    sky: watch::Sender<Sky>,
     target: Arc<Mutex<SocketAddr>>,
 }
 
@@ -50,7 +63,7 @@ impl Proxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (weather, seen) = watch::channel(Weather::Fair);
+        let (sky, seen) = watch::channel(Sky { weather: Weather::Fair, cut_off: None });
         let target = Arc::new(Mutex::new(target));
         let current = target.clone();
         spawn(async move {
@@ -59,7 +72,7 @@ impl Proxy {
                 serve(listener, current, seen).await;
             }
         });
-        Ok(Self { address, weather, target })
+        Ok(Self { address, sky, target })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -67,7 +80,12 @@ impl Proxy {
     }
 
     pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+        self.sky.send_modify(|sky| sky.weather = weather);
+    }
+
+    /// Who connects from this address gets nothing through, nor anything back, and is not told.
+    pub fn cut_off(&self, client: Option<IpAddr>) {
+        self.sky.send_modify(|sky| sky.cut_off = client);
     }
 
     /// New connections lead to another server, as when an address moves from one machine to the other.
@@ -88,21 +106,21 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     RUNTIME.spawn(task);
 }
 
-type Seen = watch::Receiver<Weather>;
+type Seen = watch::Receiver<Sky>;
 
 /// Until the proxy is dropped.
 async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: Seen) {
     loop {
         // Nobody is let in by a black hole; the kernel queues whom it can.
-        if seen.wait_for(|weather| *weather != Weather::BlackHole).await.is_err() {
+        if seen.wait_for(|sky| sky.weather != Weather::BlackHole).await.is_err() {
             return;
         }
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return },
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
+                Ok((client, from)) => {
                     let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
-                    spawn(connect(client, target, seen.clone()));
+                    spawn(connect(client, from.ip(), target, seen.clone()));
                 }
                 // Out of file descriptors, most likely: the queue keeps.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -111,7 +129,7 @@ async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: 
     }
 }
 
-async fn connect(mut client: TcpStream, target: SocketAddr, seen: Seen) {
+async fn connect(mut client: TcpStream, from: IpAddr, target: SocketAddr, seen: Seen) {
     let Ok(mut server) = TcpStream::connect(target).await else {
         let _ = client.set_zero_linger();
         return;
@@ -122,11 +140,11 @@ async fn connect(mut client: TcpStream, target: SocketAddr, seen: Seen) {
     let is_reset = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let requests = pump(from_client, to_server, seen.clone(), Direction::Request);
-        let answers = pump(from_server, to_client, seen.clone(), Direction::Answer);
+        let requests = pump(from_client, to_server, from, seen.clone(), Direction::Request);
+        let answers = pump(from_server, to_client, from, seen.clone(), Direction::Answer);
         let mut seen = seen.clone();
         tokio::select! {
-            turned = seen.wait_for(|weather| *weather == Weather::Reset) => turned.is_ok(),
+            turned = seen.wait_for(|sky| sky.over(from) == Weather::Reset) => turned.is_ok(),
             _ = async { tokio::join!(requests, answers) } => false,
         }
     };
@@ -144,13 +162,19 @@ enum Direction {
 }
 
 /// Until one of the ends closes its side, and with that the other's.
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut seen: Seen, direction: Direction) {
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    client: IpAddr,
+    mut seen: Seen,
+    direction: Direction,
+) {
     let (pieces, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES_UNDER_WAY);
     let delay = seen.clone();
     let read = async move {
         let mut buffer = vec![0; PIECE_BYTES];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let due = match *delay.borrow() {
+            let due = match delay.borrow().over(client) {
                 Weather::Slow(delay) => Instant::now() + delay,
                 _ => Instant::now(),
             };
@@ -159,7 +183,7 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut seen: Seen, dir
             }
         }
     };
-    let passes = |weather: &Weather| match weather {
+    let passes = |sky: &Sky| match sky.over(client) {
         Weather::Fair | Weather::Slow(_) => true,
         Weather::AnswersLost => direction == Direction::Request,
         Weather::BlackHole | Weather::Reset => false,
@@ -234,6 +258,19 @@ mod tests {
         proxy.set(Weather::Fair);
         let mut next = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(exchange(&mut next).await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn one_client_is_cut_off_and_the_others_are_not() {
+        let proxy = Proxy::start(echo().await).unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.cut_off(Some(Ipv4Addr::new(127, 0, 0, 2).into()));
+        assert_eq!(exchange(&mut stream).await.unwrap(), b'x');
+        proxy.cut_off(Some(Ipv4Addr::LOCALHOST.into()));
+        stream.write_all(b"y").await.unwrap();
+        assert!(is_silent(&mut stream).await);
+        proxy.cut_off(None);
+        assert_eq!(stream.read_u8().await.unwrap(), b'y');
     }
 
     #[tokio::test]

@@ -194,6 +194,7 @@ impl Builder {
             ("CACHE_REDIS_URL", cache_url),
         ];
 
+        let entrances = self.places(Hop::Gateway, &gateway_sockets)?;
         let auths = self.launch(Part::Auth, auth_sockets, auth_variables)?;
         let profiles = self.launch(Part::Profile, profile_sockets, &profile_variables)?;
         let gateways = self.launch(Part::Gateway, gateway_sockets, &gateway_variables)?;
@@ -205,6 +206,7 @@ impl Builder {
             cache: Controlled::new(cache),
             auth_database,
             profile_database,
+            entrances,
             folder,
         };
         stack.replicas().try_for_each(Replica::wait_ready)?;
@@ -215,13 +217,16 @@ impl Builder {
         (0..self.counts[part as usize]).map(|_| Sockets::open()).collect()
     }
 
-    /// `host:port` of each, separated by commas, as the gateway takes them.
+    /// Where others are told that each process is.
+    fn places(&self, hop: fn(usize) -> Hop, sockets: &[Sockets]) -> anyhow::Result<Vec<SocketAddr>> {
+        let places = sockets.iter().enumerate();
+        places.map(|(index, sockets)| Ok((self.detour)(hop(index), sockets.listener.local_addr()?))).collect()
+    }
+
+    /// The same as the gateway takes it: `host:port` of each, separated by commas.
     fn endpoints(&self, hop: fn(usize) -> Hop, sockets: &[Sockets]) -> anyhow::Result<String> {
-        let addresses = sockets.iter().enumerate().map(|(index, sockets)| {
-            let address = sockets.listener.local_addr()?;
-            Ok((self.detour)(hop(index), address).to_string())
-        });
-        Ok(addresses.collect::<anyhow::Result<Vec<_>>>()?.join(","))
+        let places = self.places(hop, sockets)?;
+        Ok(places.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(","))
     }
 
     /// The URL of a server with the address that the processes are told.

@@ -332,7 +332,7 @@ async fn a_replica_that_is_out_of_sight_still_has_to_confirm_a_logout() {
     let all_say = |flag: &str| {
         sentinels
             .iter()
-            .all(|it| it.replica_flags().iter().any(|flags| flags.split(',').any(|it| it == flag)))
+            .all(|it| it.of_replicas("flags").iter().any(|flags| flags.split(',').any(|it| it == flag)))
     };
 
     for sentinel in sentinels {

@@ -1,10 +1,11 @@
 //! A Redis Cluster of three masters with a replica each, for tests. Loses at most one server at a time.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::{Instance, Redis, Role, START_LIMIT, wait_until};
+use super::{Detour, Instance, Redis, Role, START_LIMIT, wait_until};
 use crate::output::Output;
 use crate::sockets;
 
@@ -17,77 +18,112 @@ const NODE_TIMEOUT: Duration = Duration::from_millis(3500);
 pub struct Cluster {
     /// The masters, then their replicas in the same order, as long as nothing fails.
     pub nodes: Vec<Redis>,
+    /// Where each is found.
+    places: Vec<Place>,
+}
+
+/// The ports at which clients and the other servers are told that a server is.
+struct Place {
+    port: u16,
+    bus: u16,
 }
 
 impl Cluster {
     /// A Cluster on free ports with its data in `folder`, which the caller removes at the end.
     pub fn temporary(role: Role, folder: &Path) -> anyhow::Result<Self> {
-        let nodes = (0..MASTERS * 2).map(|number| {
+        Self::start(role, folder, None)
+    }
+
+    /// The same where `detour` says at which port everybody else is to find each port of the server of a number, and each server
+    /// connects to others from an [address of its own](Self::source).
+    pub fn through(role: Role, folder: &Path, detour: Detour<'_>) -> anyhow::Result<Self> {
+        Self::start(role, folder, Some(detour))
+    }
+
+    fn start(role: Role, folder: &Path, mut detour: Option<Detour<'_>>) -> anyhow::Result<Self> {
+        let (mut nodes, mut places) = (Vec::new(), Vec::new());
+        for number in 0..MASTERS * 2 {
             let folder = folder.join(number.to_string());
-            let instance = Instance::open(role, &folder, sockets::free_port()?, Output::kept())?;
-            let (bus, timeout) = (sockets::free_port()?.to_string(), NODE_TIMEOUT.as_millis().to_string());
-            let instance = instance.replicated();
-            let instance = instance.set("cluster-enabled", &["yes"]).set("cluster-port", &[&bus]);
-            let mut node = Redis::launch(instance.set("cluster-node-timeout", &[&timeout]))?;
-            node.wait_ready(START_LIMIT)?;
-            Ok((node, bus))
-        });
-        let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
-        form(&nodes)?;
-        Ok(Self { nodes: nodes.into_iter().map(|(node, _)| node).collect() })
+            let mut place = Place { port: sockets::free_port()?, bus: sockets::free_port()? };
+            let instance = Instance::open(role, &folder, place.port, Output::kept())?;
+            let mut instance = instance
+                .replicated()
+                .set("cluster-enabled", &["yes"])
+                .set("cluster-port", &[&place.bus.to_string()])
+                .set("cluster-node-timeout", &[&NODE_TIMEOUT.as_millis().to_string()]);
+            if let Some(detour) = &mut detour {
+                place = Place { port: detour(number, place.port), bus: detour(number, place.bus) };
+                instance = instance
+                    .set("bind-source-addr", &[&Self::source(number).to_string()])
+                    .set("cluster-announce-ip", &["127.0.0.1"])
+                    .set("cluster-announce-port", &[&place.port.to_string()])
+                    .set("cluster-announce-bus-port", &[&place.bus.to_string()]);
+            }
+            nodes.push(Redis::start(instance, START_LIMIT)?);
+            places.push(place);
+        }
+        let cluster = Self { nodes, places };
+        cluster.form()?;
+        Ok(cluster)
+    }
+
+    /// Where a server's connections to others come from when these go [through](Self::through) something.
+    pub fn source(number: usize) -> Ipv4Addr {
+        Ipv4Addr::new(127, 0, 0, 2 + number as u8)
     }
 
     /// Names every server, as operators would: any may be away when a service starts.
     pub fn url(&self) -> String {
-        let places: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let places: Vec<_> = self.places.iter().map(|place| format!("127.0.0.1:{}", place.port)).collect();
         format!("redis+cluster://{}", places.join(","))
     }
-}
 
-/// Gives the first servers their slots, makes the others their replicas, and waits until all agree.
-fn form(nodes: &[(Redis, String)]) -> anyhow::Result<()> {
-    // Before any of them has heard of another.
-    for (number, (node, _)) in nodes.iter().enumerate() {
-        node.told(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
-    }
-    for (number, (node, _)) in nodes.iter().enumerate() {
-        if number < MASTERS {
-            let (first, next) = (SLOTS * number / MASTERS, SLOTS * (number + 1) / MASTERS);
-            node.told(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1))?;
+    /// Gives the first servers their slots, makes the others their replicas, and waits until all agree.
+    fn form(&self) -> anyhow::Result<()> {
+        let Self { nodes, places } = self;
+        // Before any of them has heard of another.
+        for (number, node) in nodes.iter().enumerate() {
+            node.told(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
         }
-        for (other, bus) in nodes.iter().skip(number + 1) {
-            node.told(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()))?;
+        for (number, node) in nodes.iter().enumerate() {
+            if number < MASTERS {
+                let (first, next) = (SLOTS * number / MASTERS, SLOTS * (number + 1) / MASTERS);
+                node.told(&format!("CLUSTER ADDSLOTSRANGE {first} {}", next - 1))?;
+            }
+            for Place { port, bus } in &places[number + 1..] {
+                node.told(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
+            }
         }
-    }
-    let all_know_all = || nodes.iter().all(|(node, _)| node.says("CLUSTER INFO", &["cluster_known_nodes:6"]));
-    wait_until("all servers of a Cluster know each other", all_know_all)?;
-    thread::scope(|scope| {
-        let following = (0..MASTERS).map(|number| {
-            scope.spawn(move || {
-                let (master, replica) = (&nodes[number].0, &nodes[number + MASTERS].0);
-                let id = master.told("CLUSTER MYID")?.lines().nth(1).unwrap_or_default().to_owned();
-                wait_until("a replica may follow its master", || {
-                    replica.told(&format!("CLUSTER REPLICATE {id}")).is_ok()
+        let all_know_all = || nodes.iter().all(|node| node.says("CLUSTER INFO", &["cluster_known_nodes:6"]));
+        wait_until("all servers of a Cluster know each other", all_know_all)?;
+        thread::scope(|scope| {
+            let following = (0..MASTERS).map(|number| {
+                scope.spawn(move || {
+                    let (master, replica) = (&nodes[number], &nodes[number + MASTERS]);
+                    let id = master.told("CLUSTER MYID")?.lines().nth(1).unwrap_or_default().to_owned();
+                    wait_until("a replica may follow its master", || {
+                        replica.told(&format!("CLUSTER REPLICATE {id}")).is_ok()
+                    })
                 })
-            })
-        });
-        let following: Vec<_> = following.collect();
-        following
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })?;
-    wait_until("a Cluster is whole", || {
-        let (masters, replicas) = nodes.split_at(MASTERS);
-        nodes.iter().all(|(node, _)| node.says("CLUSTER INFO", &["cluster_state:ok", "cluster_slots_ok:16384"]))
-            && masters.iter().all(|(node, _)| node.says("INFO replication", &["connected_slaves:1", "min_slaves_good_slaves:1"]))
-            && replicas.iter().all(|(node, _)| node.says("INFO replication", &["master_link_status:up"]))
+            });
+            let following: Vec<_> = following.collect();
+            following
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        wait_until("a Cluster is whole", || {
+            let (masters, replicas) = nodes.split_at(MASTERS);
+            nodes.iter().all(|node| node.says("CLUSTER INFO", &["cluster_state:ok", "cluster_slots_ok:16384"]))
+            && masters.iter().all(|node| node.says("INFO replication", &["connected_slaves:1", "min_slaves_good_slaves:1"]))
+            && replicas.iter().all(|node| node.says("INFO replication", &["master_link_status:up"]))
             // Who asks any of them is told of all.
-            && nodes.iter().all(|(node, _)| {
+            && nodes.iter().all(|node| {
                 node.told("CLUSTER SLOTS").is_ok_and(|answer| {
-                    nodes.iter().all(|(other, _)| answer.lines().any(|line| line == format!(":{}", other.port())))
+                    places.iter().all(|place| answer.lines().any(|line| line == format!(":{}", place.port)))
                 })
             })
-    })
+        })
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Instance, Redis, Role, START_LIMIT, find, wait_until};
+use super::{Detour, Instance, Redis, Role, START_LIMIT, find, wait_until};
 use crate::output::Output;
 use crate::process::{Program, Signal};
 use crate::server::{Running, Server};
@@ -34,23 +34,33 @@ pub struct Watched {
 impl Watched {
     /// All of them on free ports, with their data in `folder`, which the caller removes at the end.
     pub fn temporary(role: Role, folder: &Path) -> anyhow::Result<Self> {
-        let mut servers: Vec<Redis> = Vec::new();
+        Self::through(role, folder, &mut |_, port| port)
+    }
+
+    /// The same where `detour` says at which port everybody else is to find the server of a number.
+    pub fn through(role: Role, folder: &Path, detour: Detour<'_>) -> anyhow::Result<Self> {
+        let (mut servers, mut master) = (Vec::new(), None);
         for number in 0..=REPLICAS {
-            let folder = folder.join(number.to_string());
-            let mut instance =
-                Instance::open(role, &folder, sockets::free_port()?, Output::kept())?.replicated();
-            if let Some(master) = servers.first() {
-                instance = instance.set("replicaof", &["127.0.0.1", &master.port().to_string()]);
+            let (folder, port) = (folder.join(number.to_string()), sockets::free_port()?);
+            let told = detour(number, port);
+            let mut instance = Instance::open(role, &folder, port, Output::kept())?.replicated();
+            if told != port {
+                instance = instance.set("replica-announce-port", &[&told.to_string()]);
+            }
+            if let Some(master) = master {
+                instance = instance.set("replicaof", &["127.0.0.1", &u16::to_string(&master)]);
             }
             servers.push(Redis::start(instance, START_LIMIT)?);
+            master.get_or_insert(told);
         }
+        let master = master.context("there is a master")?;
         wait_until("the replicas follow their master", || {
             servers[0].says("INFO replication", &["connected_slaves:2", "min_slaves_good_slaves:2"])
         })?;
         let sentinels = (0..SENTINELS)
             .map(|number| {
                 let folder = folder.join(format!("sentinel-{number}"));
-                Running::start(Sentinel::open(&folder, servers[0].port())?, START_LIMIT)
+                Running::start(Sentinel::open(&folder, master)?, START_LIMIT)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         wait_until("the Sentinels know each other and all servers", || {
@@ -84,12 +94,12 @@ impl Sentinel {
         ask(self.port, &format!("SENTINEL SET {MASTER} down-after-milliseconds {}", silence.as_millis()));
     }
 
-    /// What it knows about each replica's state, as lists of flags with commas between them.
-    pub fn replica_flags(&self) -> Vec<String> {
+    /// What it knows about each replica under a name such as `flags`, which is a list with commas.
+    pub fn of_replicas(&self, field: &str) -> Vec<String> {
         let answer = ask(self.port, &format!("SENTINEL REPLICAS {MASTER}"));
         let lines: Vec<_> = answer.lines().collect();
         // Name, length of the value, value.
-        lines.windows(3).filter(|it| it[0] == "flags").map(|it| it[2].to_owned()).collect()
+        lines.windows(3).filter(|it| it[0] == field).map(|it| it[2].to_owned()).collect()
     }
 
     fn open(folder: &Path, master: u16) -> anyhow::Result<Self> {

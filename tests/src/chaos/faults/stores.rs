@@ -6,6 +6,7 @@ use local::server::Server;
 
 use super::replicas::NOTICED;
 use super::{Proxies, behind_proxies, exhaustion, generous};
+use crate::chaos::absence::Absence;
 use crate::chaos::bars::{Bars, Excuse};
 use crate::chaos::journal::Op;
 use crate::chaos::load::Crowd;
@@ -13,7 +14,7 @@ use crate::chaos::proxy::Weather;
 use crate::chaos::report::Chapter;
 use crate::chaos::stage::{Form, Stage};
 use crate::controlled::Controlled;
-use crate::stack::Hop;
+use crate::stack::{Hop, Part};
 
 const TEXT: &str = "Two gateways, two replicas of each service, and a proxy in front of every server and every replica. What may \
     fail at all, and how long an answer that says so may take, is the failure matrix: without the session store all but public profiles is 503 \
@@ -27,15 +28,14 @@ const LONG_OUTAGE: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_millis(500);
 /// The gateway's own deadline: every answer comes within it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
-const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
+pub(super) const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
 const WITHOUT_USERS: Duration = Duration::from_secs(2);
 
 const NEED_SESSIONS: [Op; 7] =
     [Op::Register, Op::Login, Op::Logout, Op::Me, Op::Profile, Op::Patch, Op::Fresh];
 
-/// How something goes away while its process lives.
-const WEATHERS: [(&str, Weather); 4] = [
-    ("in a black hole", Weather::BlackHole),
+/// What else the network may be like.
+const WEATHERS: [(&str, Weather); 3] = [
     ("answers lost", Weather::AnswersLost),
     ("slow, 500 ms each way", Weather::Slow(SLOW)),
     ("connections reset", Weather::Reset),
@@ -85,10 +85,6 @@ impl Trial {
     async fn state(&mut self) {
         let state = self.stage.stack.state.clone();
         self.outages("Redis for sessions", &state, Hop::State, without_state).await;
-        let form = self.stage.form;
-        if form == Form::Full {
-            self.long_stop("Redis for sessions", &state, without_state()).await;
-        }
         let empty = async |stage: &Stage| {
             // Before and after, for somebody may log in while it is on its way down.
             stage.ground().lose_sessions();
@@ -105,7 +101,6 @@ impl Trial {
         let cache = self.stage.stack.cache.clone();
         self.outages("Redis for cache", &cache, Hop::Cache, without_cache).await;
         if self.stage.form == Form::Full {
-            self.long_stop("Redis for cache", &cache, without_cache()).await;
             let flush = async |_: &Stage| cache.flush().await;
             self.stage.fault("Redis for cache emptied", Bars::nothing_fails(), flush).await;
         }
@@ -119,21 +114,21 @@ impl Trial {
         hop: Hop,
         bars: fn() -> Bars,
     ) {
-        let killed = async |stage: &Stage| {
-            server.kill().await;
-            stage.hold(OUTAGE).await;
-            server.start().await;
-        };
-        self.stage.fault(format!("{name} killed"), bars(), killed).await;
-        let frozen = async |stage: &Stage| {
-            server.pause().await;
-            stage.hold(OUTAGE).await;
-            server.resume().await;
-        };
-        self.stage.fault(format!("{name} frozen"), bars(), frozen).await;
-        let weathers = if self.stage.form == Form::Full { &WEATHERS[..] } else { &WEATHERS[..1] };
-        for (form, weather) in weathers {
-            self.network(&format!("{name} {form}"), &[hop], *weather, bars()).await;
+        let proxies = self.proxies.clone();
+        let turn = |weather| proxies.borrow()[&hop].set(weather);
+        for absence in Absence::ALL {
+            let away = async |stage: &Stage| {
+                absence.begin(server, turn).await;
+                stage.hold(OUTAGE).await;
+                absence.end(server, turn).await;
+            };
+            self.stage.fault(format!("{name} {}", absence.name()), bars(), away).await;
+        }
+        if self.stage.form == Form::Full {
+            for (form, weather) in WEATHERS {
+                self.network(&format!("{name} {form}"), &[hop], weather, bars()).await;
+            }
+            self.long_stop(name, server, bars()).await;
         }
     }
 
@@ -162,49 +157,53 @@ impl Trial {
         self.stage.fault(name, bars, bad).await;
     }
 
-    /// One replica of a service, and then all of them.
+    /// A gateway, one replica of a service, and then all of them. One that is killed or frozen is another group's.
     async fn services(&mut self) {
         let without_auth = || Bars::only(&NEED_SESSIONS, DEADLINE);
         let without_profile = || Bars::only(&[Op::Profile, Op::Public, Op::Fresh, Op::Patch], DEADLINE);
-        let (auths, profiles) = ([Hop::Auth(0), Hop::Auth(1)], [Hop::Profile(0), Hop::Profile(1)]);
-        for (form, weather) in WEATHERS.into_iter().take(2) {
-            let name = format!("One auth-svc {form}");
-            self.network(&name, &auths[..1], weather, Bars::nothing_fails()).await;
-            let name = format!("One profile-svc {form}");
-            self.network(&name, &profiles[..1], weather, Bars::nothing_fails()).await;
-        }
-        self.network("All auth-svc in a black hole", &auths, Weather::BlackHole, without_auth()).await;
-        self.network("All profile-svc in a black hole", &profiles, Weather::BlackHole, without_profile())
-            .await;
-        for (name, killed, bars) in
-            [("auth-svc", true, without_auth()), ("profile-svc", false, without_profile())]
+        self.gateway().await;
+        for (form, weather) in
+            [(Absence::BlackHole.name(), Weather::BlackHole), ("answers lost", Weather::AnswersLost)]
         {
-            let gone = async |stage: &Stage| {
-                let replicas = if killed { &stage.stack.auths } else { &stage.stack.profiles };
-                for replica in replicas {
-                    replica.kill().await;
-                }
-                stage.hold(OUTAGE).await;
-                for replica in replicas {
-                    replica.start().await;
-                }
-            };
-            self.stage.fault(format!("All {name} killed"), bars, gone).await;
+            for (name, hop) in [("auth-svc", Hop::Auth(0)), ("profile-svc", Hop::Profile(0))] {
+                self.network(&format!("One {name} {form}"), &[hop], weather, Bars::nothing_fails()).await;
+            }
         }
-        for (name, frozen, bars) in
-            [("auth-svc", true, without_auth()), ("profile-svc", false, without_profile())]
-        {
-            let gone = async |stage: &Stage| {
-                let replicas = if frozen { &stage.stack.auths } else { &stage.stack.profiles };
-                for replica in replicas {
-                    replica.pause().await;
-                }
-                stage.hold(OUTAGE).await;
-                for replica in replicas {
-                    replica.resume().await;
-                }
-            };
-            self.stage.fault(format!("All {name} frozen"), bars, gone).await;
+        for absence in Absence::ALL {
+            self.all_of(Part::Auth, Hop::Auth, absence, without_auth()).await;
+            self.all_of(Part::Profile, Hop::Profile, absence, without_profile()).await;
         }
+    }
+
+    /// Nobody gets through to a gateway, and who has asked it waits.
+    async fn gateway(&mut self) {
+        let proxies = self.proxies.clone();
+        let away = async |stage: &Stage| {
+            let began = Instant::now();
+            proxies.borrow()[&Hop::Gateway(0)].set(Weather::BlackHole);
+            // Everybody comes to wait for it.
+            stage.hold(Duration::from_secs(1)).await;
+            proxies.borrow()[&Hop::Gateway(0)].set(Weather::Fair);
+            stage.excuse(Excuse::HeldBy { gateway: 0, began, ended: Instant::now() });
+        };
+        self.stage.fault("One gateway in a black hole", Bars::nothing_fails(), away).await;
+    }
+
+    async fn all_of(&mut self, part: Part, hop: fn(usize) -> Hop, absence: Absence, bars: Bars) {
+        let proxies = self.proxies.clone();
+        let turn = |index| {
+            let proxies = &proxies;
+            move |weather| proxies.borrow()[&hop(index)].set(weather)
+        };
+        let away = async |stage: &Stage| {
+            for (index, replica) in stage.stack.of(part).iter().enumerate() {
+                absence.begin(replica, turn(index)).await;
+            }
+            stage.hold(OUTAGE).await;
+            for (index, replica) in stage.stack.of(part).iter().enumerate() {
+                absence.end(replica, turn(index)).await;
+            }
+        };
+        self.stage.fault(format!("All {} {}", part.binary(), absence.name()), bars, away).await;
     }
 }

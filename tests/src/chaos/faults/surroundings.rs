@@ -25,6 +25,7 @@ pub(super) async fn run(form: Form) -> Chapter {
     for (name, weather) in [
         ("Trace collector away", Weather::Reset),
         ("Trace collector in a black hole", Weather::BlackHole),
+        ("Trace collector frozen: it takes spans and answers nothing", Weather::AnswersLost),
         ("Trace collector slow, 500 ms each way", Weather::Slow(Duration::from_millis(500))),
     ] {
         let bad = async |stage: &Stage| {
