@@ -1,6 +1,7 @@
 //! Servers that a test stops, kills, freezes and starts again while it goes on asking.
 
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ impl<S: Server + 'static> Controlled<S> {
     pub fn process_id(&self) -> Option<u32> {
         let running = self.lock();
         running.process().filter(|process| process.status().is_none()).map(local::process::Process::id)
+    }
+
+    /// How it ended, when nobody has told it to.
+    pub fn ended_by_itself(&self) -> Option<ExitStatus> {
+        self.lock().process().and_then(local::process::Process::status)
     }
 
     /// Ends it as `kill -9` does.

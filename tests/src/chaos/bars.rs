@@ -7,6 +7,9 @@ use super::journal::{Op, Outcome, Request};
 /// From the return of what was away to the last failure.
 pub const RECOVERY: Duration = Duration::from_secs(2);
 
+/// The gateway's own deadline: every answer comes within it.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
 /// What a fault may cost.
 #[derive(Debug, Clone, Default)]
 pub struct Bars {
@@ -45,6 +48,11 @@ impl Bars {
     /// How long a failure of this kind may take; `None` when there is to be none.
     pub fn limit(&self, op: Op) -> Option<Duration> {
         self.may_fail.iter().find(|(may, _)| *may == op).map(|(_, within)| *within)
+    }
+
+    /// Whether a failure is told as it has to be: as an outage, and as nothing else.
+    pub fn allows(&self, request: &Request) -> bool {
+        request.outcome == Outcome::Refused(503)
     }
 
     pub fn excuses(&self, request: &Request) -> bool {

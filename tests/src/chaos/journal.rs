@@ -95,9 +95,17 @@ impl Journal {
         self.lock()[position..].to_vec()
     }
 
-    /// When the last request failed that ended after so many others.
-    pub fn last_failure(&self, position: usize) -> Option<Instant> {
-        self.lock()[position..].iter().rev().find(|request| request.failed()).map(|request| request.ended)
+    /// When the last request failed that ended after so many others, and whether one of each kind that failed has been answered that
+    /// began after `moment`.
+    pub fn recovered(&self, position: usize, moment: Instant) -> (Option<Instant>, bool) {
+        let requests = self.lock();
+        let requests = &requests[position..];
+        let last = requests.iter().rev().find(|request| request.failed()).map(|request| request.ended);
+        let failed = |op: &Op| requests.iter().any(|request| request.op == *op && request.failed());
+        let answered = |op: Op| {
+            requests.iter().any(|request| request.op == op && !request.failed() && request.began >= moment)
+        };
+        (last, Op::ALL.into_iter().filter(failed).all(answered))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Request>> {

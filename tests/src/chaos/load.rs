@@ -240,9 +240,8 @@ impl Load {
     }
 
     /// Lets everybody finish what they are at.
-    pub async fn end(self) -> Ground {
+    pub async fn end(&mut self) {
         self.ground.stop.store(true, Ordering::SeqCst);
-        self.clients.join_all().await;
-        self.ground
+        std::mem::take(&mut self.clients).join_all().await;
     }
 }

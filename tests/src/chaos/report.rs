@@ -47,13 +47,18 @@ pub fn markdown(chapters: &[Chapter]) -> String {
     let wrong: usize = rows().map(Row::wrong_answers).sum();
     let _ = writeln!(
         text,
-        "\n{} faults, {} requests, {wrong} wrong answers; {} missed.\n",
+        "\n{} faults, {} requests, {wrong} wrong answers; {} missed{}.\n",
         rows().count(),
         rows().map(|row| row.requests).sum::<usize>(),
         match missed {
             0 => "no bar was".to_owned(),
             1 => "one row has a bar that was".to_owned(),
             many => format!("{many} rows have a bar that was"),
+        },
+        if chapters.iter().any(|chapter| !chapter.skipped.is_empty()) {
+            "; some were not run here"
+        } else {
+            ""
         },
     );
     for (what, which) in machine::describe() {

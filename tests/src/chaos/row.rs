@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::bars::{Bars, RECOVERY};
+use super::bars::{Bars, DEADLINE, RECOVERY};
 use super::journal::{Op, Outcome, Request};
 use super::model::Wrong;
 use super::vitals::Vitals;
@@ -35,6 +35,7 @@ pub struct Row {
 }
 
 /// What was seen during one fault.
+#[derive(Default)]
 pub struct Seen {
     pub requests: Vec<Request>,
     pub wrong: BTreeMap<Wrong, usize>,
@@ -64,7 +65,8 @@ impl Row {
             Some(_) => {}
         }
         if timed {
-            missed.extend(growth(&highest(&seen.young, &seen.before), &seen.after));
+            missed.extend(growth(&seen.young, &seen.after));
+            missed.extend(overdue(bars, &seen.requests));
         }
         let sum = |vitals: &[Option<Vitals>], of: fn(&Vitals) -> u64| vitals.iter().flatten().map(of).sum();
         let both = |of: fn(&Vitals) -> u64| (sum(&seen.before, of), sum(&seen.after, of));
@@ -92,23 +94,18 @@ impl Row {
 fn failures(bars: &Bars, failed: &[&Request], timed: bool) -> Vec<String> {
     let mut missed = Vec::new();
     for op in Op::ALL {
-        let of_op = || failed.iter().filter(|request| request.op == op);
+        let of_op = || failed.iter().copied().filter(|request| request.op == op);
         let count = of_op().count();
         match bars.limit(op) {
             None if count > 0 => {
-                let outcomes: BTreeMap<String, usize> = of_op().fold(BTreeMap::new(), |mut counts, it| {
-                    let code = it.code.as_deref().unwrap_or_default();
-                    *counts.entry(format!("{} {code}", name(it.outcome))).or_default() += 1;
-                    counts
-                });
-                missed.push(format!("{op:?} may not fail: {outcomes:?}"));
+                missed.push(format!("{op:?} may not fail: {:?}", outcomes(&of_op().collect::<Vec<_>>())));
             }
             Some(within) => {
-                let broken = of_op().filter(|request| request.outcome == Outcome::Broken).count();
-                if broken > 0 {
-                    missed.push(format!("{op:?} without an answer: {broken}"));
+                let others: Vec<_> = of_op().filter(|request| !bars.allows(request)).collect();
+                if !others.is_empty() {
+                    missed.push(format!("{op:?} may be 503, and was {:?}", outcomes(&others)));
                 }
-                let slowest = of_op().map(|request| request.took()).max().unwrap_or_default();
+                let slowest = of_op().map(Request::took).max().unwrap_or_default();
                 if timed && slowest > within {
                     missed.push(format!(
                         "{op:?} fails within {} ms: {} ms",
@@ -123,6 +120,15 @@ fn failures(bars: &Bars, failed: &[&Request], timed: bool) -> Vec<String> {
     missed
 }
 
+/// How many have each status and code.
+fn outcomes(requests: &[&Request]) -> BTreeMap<String, usize> {
+    requests.iter().fold(BTreeMap::new(), |mut counts, it| {
+        let code = it.code.as_deref().unwrap_or_default();
+        *counts.entry(format!("{} {code}", name(it.outcome))).or_default() += 1;
+        counts
+    })
+}
+
 fn name(outcome: Outcome) -> String {
     match outcome {
         Outcome::Answered => "answered".to_owned(),
@@ -131,17 +137,11 @@ fn name(outcome: Outcome) -> String {
     }
 }
 
-/// What each process has held at one of two times. One that has just started holds more than one that has settled.
-pub fn highest(one: &[Option<Vitals>], other: &[Option<Vitals>]) -> Vec<Option<Vitals>> {
-    let both = one.iter().zip(other);
-    both.map(|pair| match pair {
-        (Some(one), Some(other)) => Some(Vitals {
-            memory_kib: one.memory_kib.max(other.memory_kib),
-            files: one.files.max(other.files),
-        }),
-        (one, other) => one.or(*other),
-    })
-    .collect()
+/// Those that took longer than any may, whatever was answered.
+fn overdue(bars: &Bars, requests: &[Request]) -> Option<String> {
+    let overdue = requests.iter().filter(|request| request.took() > DEADLINE && !bars.excuses(request));
+    let slowest = overdue.clone().map(Request::took).max()?;
+    Some(format!("{} answered after more than {DEADLINE:?}, at most {slowest:?}", overdue.count()))
 }
 
 /// Processes that hold clearly more than before.

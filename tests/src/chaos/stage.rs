@@ -1,11 +1,13 @@
 //! A stack under load, and how one fault after the other is measured on it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::bars::{Bars, Excuse};
+use super::journal::Request;
 use super::load::{Crowd, Ground, Load};
-use super::row::{Row, Seen, highest, is_level};
+use super::row::{Row, Seen, is_level};
 use super::vitals::{self, Vitals};
 use crate::metrics::Metrics;
 use crate::stack::{Part, Stack};
@@ -14,7 +16,7 @@ use crate::wait;
 /// So long without a failure is recovered.
 const QUIET: Duration = Duration::from_secs(1);
 /// What has not recovered after this long does not.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 /// How long memory and files may take to come down to their level.
 const LEVEL_LIMIT: Duration = Duration::from_secs(8);
 /// Where there is no clock, so many requests pass for a second. Few, for all clients may wait for one gateway that is away.
@@ -37,13 +39,26 @@ pub struct Stage {
     /// What each process held when it was young.
     young: Vec<Option<Vitals>>,
     excuses: RefCell<Vec<Excuse>>,
+    judged: Judged,
+}
+
+/// How far everything has been judged.
+struct Judged {
+    requests: usize,
+    wrong: usize,
+    /// When, and by what.
+    ended: Instant,
+    bars: Bars,
+    after: String,
 }
 
 impl Stage {
     pub async fn set(stack: Stack, form: Form, crowd: Crowd) -> Self {
         let load = Load::start(stack.apis(), crowd).await;
         let (rows, young) = (Vec::new(), Vec::new());
-        let mut stage = Self { stack, form, load, rows, young, excuses: RefCell::default() };
+        let (ended, bars) = (Instant::now(), Bars::nothing_fails());
+        let judged = Judged { requests: 0, wrong: 0, ended, bars, after: "the start".to_owned() };
+        let mut stage = Self { stack, form, load, rows, young, excuses: RefCell::default(), judged };
         stage.hold(Duration::from_secs(3)).await;
         stage.young = vitals::of_all(stage.stack.replicas());
         stage
@@ -87,20 +102,53 @@ impl Stage {
     /// Runs `fault`, which returns when what it took away is back, waits until no request fails any more, and judges what was seen.
     pub async fn fault(&mut self, name: impl Into<String>, bars: Bars, fault: impl AsyncFnOnce(&Self)) {
         let name = name.into();
+        self.between();
         let (journal, verdicts) = (self.ground().journal.clone(), self.ground().verdicts.clone());
         let before = vitals::of_all(self.stack.replicas());
         let (position, wrong) = (journal.len(), verdicts.len());
         fault(self).await;
         let recovery = self.recovery(Instant::now(), position).await;
-        let after = self.level(&highest(&self.young, &before)).await;
+        let after = self.level(&self.young).await;
         self.load.check_all_there();
         let bars = Bars { excuses: self.excuses.take(), ..bars };
         let (requests, wrong) = (journal.since(position), verdicts.since(wrong));
+        self.judged = Judged {
+            requests: position + requests.len(),
+            wrong: verdicts.len(),
+            ended: Instant::now(),
+            bars: bars.clone(),
+            after: name.clone(),
+        };
         let young = self.young.clone();
         let seen = Seen { requests, wrong, recovery, young, before, after };
-        let row = Row::judge(name, &bars, seen, self.form == Form::Full);
+        let mut row = Row::judge(name, &bars, seen, self.form == Form::Full);
+        row.missed.extend(self.stack.replicas().filter_map(|replica| {
+            Some(format!("{} has ended by itself: {}", replica.name(), replica.ended_by_itself()?))
+        }));
         super::report::tell(&row);
         self.rows.push(row);
+    }
+
+    /// Judges what came since the last fault, in which nothing is away: what began after it does not fail, and no answer is wrong. It
+    /// makes a row only of what is not as it should be.
+    fn between(&mut self) {
+        let (journal, verdicts) = (self.ground().journal.clone(), self.ground().verdicts.clone());
+        let (requests, wrong) = (journal.since(self.judged.requests), verdicts.since(self.judged.wrong));
+        let late = |request: &Request| request.began < self.judged.ended;
+        let (late, fresh): (Vec<_>, Vec<_>) = requests.into_iter().partition(late);
+        let none = BTreeMap::new;
+        for (bars, requests, wrong) in
+            [(&self.judged.bars, late, wrong), (&Bars::nothing_fails(), fresh, none())]
+        {
+            let seen = Seen { requests, wrong, recovery: Some(Duration::ZERO), ..Seen::default() };
+            let row =
+                Row::judge(format!("After: {}", self.judged.after), bars, seen, self.form == Form::Full);
+            if !row.missed.is_empty() {
+                super::report::tell(&row);
+                self.rows.push(row);
+            }
+        }
+        (self.judged.requests, self.judged.wrong) = (journal.len(), verdicts.len());
     }
 
     /// Adds what is to be known of the last fault besides.
@@ -117,17 +165,19 @@ impl Stage {
     }
 
     /// Ends the load.
-    pub async fn end(self) -> Vec<Row> {
+    pub async fn end(mut self) -> Vec<Row> {
         self.load.end().await;
+        self.between();
         self.rows
     }
 
-    /// From the return of what was away to the last failure.
+    /// From the return of what was away to the last failure, once all that failed has been answered again.
     async fn recovery(&self, returned: Instant, position: usize) -> Option<Duration> {
         let journal = &self.ground().journal;
         while returned.elapsed() < RECOVERY_LIMIT {
-            let last = journal.last_failure(position).filter(|last| *last > returned).unwrap_or(returned);
-            if last.elapsed() >= QUIET {
+            let (last, all_answered) = journal.recovered(position, returned);
+            let last = last.filter(|last| *last > returned).unwrap_or(returned);
+            if all_answered && last.elapsed() >= QUIET {
                 return Some(last - returned);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! A Redis Cluster of three masters with a replica each, for tests. Loses at most one server at a time.
+//! A Redis Cluster of three masters with replicas, for tests. Loses at most one server at a time.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -16,7 +16,7 @@ const NODE_TIMEOUT: Duration = Duration::from_millis(3500);
 
 /// A running Cluster. Dropping it kills its servers.
 pub struct Cluster {
-    /// The masters, then their replicas in the same order, as long as nothing fails.
+    /// The masters, then a replica of each in the same order, then another one of each, as long as nothing fails.
     pub nodes: Vec<Redis>,
     /// Where each is found.
     places: Vec<Place>,
@@ -29,20 +29,25 @@ struct Place {
 }
 
 impl Cluster {
-    /// A Cluster on free ports with its data in `folder`, which the caller removes at the end.
+    /// A Cluster with a replica for each master, on free ports, with its data in `folder`, which the caller removes at the end.
     pub fn temporary(role: Role, folder: &Path) -> anyhow::Result<Self> {
-        Self::start(role, folder, None)
+        Self::start(role, folder, 1, None)
     }
 
-    /// The same where `detour` says at which port everybody else is to find each port of the server of a number, and each server
+    /// The same with two replicas for each, where `detour` says at which port everybody else is to find each port of the server of a number, and each server
     /// connects to others from an [address of its own](Self::source).
     pub fn through(role: Role, folder: &Path, detour: Detour<'_>) -> anyhow::Result<Self> {
-        Self::start(role, folder, Some(detour))
+        Self::start(role, folder, 2, Some(detour))
     }
 
-    fn start(role: Role, folder: &Path, mut detour: Option<Detour<'_>>) -> anyhow::Result<Self> {
+    fn start(
+        role: Role,
+        folder: &Path,
+        replicas: usize,
+        mut detour: Option<Detour<'_>>,
+    ) -> anyhow::Result<Self> {
         let (mut nodes, mut places) = (Vec::new(), Vec::new());
-        for number in 0..MASTERS * 2 {
+        for number in 0..MASTERS * (1 + replicas) {
             let folder = folder.join(number.to_string());
             let mut place = Place { port: sockets::free_port()?, bus: sockets::free_port()? };
             let instance = Instance::open(role, &folder, place.port, Output::kept())?;
@@ -94,12 +99,14 @@ impl Cluster {
                 node.told(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
             }
         }
-        let all_know_all = || nodes.iter().all(|node| node.says("CLUSTER INFO", &["cluster_known_nodes:6"]));
-        wait_until("all servers of a Cluster know each other", all_know_all)?;
+        let known = format!("cluster_known_nodes:{}", nodes.len());
+        wait_until("all servers of a Cluster know each other", || {
+            nodes.iter().all(|node| node.says("CLUSTER INFO", &[&known]))
+        })?;
+        let (masters, replicas) = nodes.split_at(MASTERS);
         thread::scope(|scope| {
-            let following = (0..MASTERS).map(|number| {
+            let following = replicas.iter().zip(masters.iter().cycle()).map(|(replica, master)| {
                 scope.spawn(move || {
-                    let (master, replica) = (&nodes[number], &nodes[number + MASTERS]);
                     let id = master.told("CLUSTER MYID")?.lines().nth(1).unwrap_or_default().to_owned();
                     wait_until("a replica may follow its master", || {
                         replica.told(&format!("CLUSTER REPLICATE {id}")).is_ok()
@@ -111,17 +118,20 @@ impl Cluster {
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
+        let each = replicas.len() / MASTERS;
+        let followed = [format!("connected_slaves:{each}"), format!("min_slaves_good_slaves:{each}")];
+        let followed = followed.each_ref().map(String::as_str);
         wait_until("a Cluster is whole", || {
-            let (masters, replicas) = nodes.split_at(MASTERS);
-            nodes.iter().all(|node| node.says("CLUSTER INFO", &["cluster_state:ok", "cluster_slots_ok:16384"]))
-            && masters.iter().all(|node| node.says("INFO replication", &["connected_slaves:1", "min_slaves_good_slaves:1"]))
-            && replicas.iter().all(|node| node.says("INFO replication", &["master_link_status:up"]))
-            // Who asks any of them is told of all.
-            && nodes.iter().all(|node| {
-                node.told("CLUSTER SLOTS").is_ok_and(|answer| {
-                    places.iter().all(|place| answer.lines().any(|line| line == format!(":{}", place.port)))
+            let is_ok = ["cluster_state:ok", "cluster_slots_ok:16384"];
+            nodes.iter().all(|node| node.says("CLUSTER INFO", &is_ok))
+                && masters.iter().all(|node| node.says("INFO replication", &followed))
+                && replicas.iter().all(|node| node.says("INFO replication", &["master_link_status:up"]))
+                // Who asks any of them is told of all.
+                && nodes.iter().all(|node| {
+                    node.told("CLUSTER SLOTS").is_ok_and(|answer| {
+                        places.iter().all(|place| answer.lines().any(|line| line == format!(":{}", place.port)))
+                    })
                 })
-            })
         })
     }
 }

@@ -26,12 +26,11 @@ use crate::wait;
 const TEXT: &str = "Two of each. A server is killed, frozen (SIGSTOP), or in a black hole, and another one takes its place. *Postgres*: a \
     streaming replica follows the server, which commits nothing without it (`synchronous_standby_names`); the replica is promoted by hand and the address moves \
     there; in a black hole the old connections come back to life at that moment, beside the successor, and a frozen server wakes up later. *Redis for sessions*: a Cluster of \
-    three masters with a replica each, and a master with two replicas under three Sentinels; they go on by themselves (they wait 3.5 s before they give a \
+    three masters with two replicas each, and a master with two replicas under three Sentinels; they go on by themselves (they wait 3.5 s before they give a \
     server up), and what was lost comes back as a replica, which some of them have to be told first. Meanwhile the failure matrix holds; nothing that was \
     acknowledged is lost, but a login of the last second before (replication is asynchronous, and only ends of sessions wait for it). Recovery counts from the \
-    moment at which the successor takes writes, which in the Cluster it does once the lost one follows it; under Sentinels from when they have given the lost server up as \
-    its replica too, for until then ends of sessions wait for it. They do again when it is back, until all Sentinels know it as a replica; by their own periods that \
-    takes them some twenty seconds.";
+    moment at which the successor takes writes; under Sentinels from when they have given the lost server up as its replica too, for until then ends of sessions \
+    wait for it. They do again when it is back, until all Sentinels know it as a replica; by their own periods that takes them some twenty seconds.";
 /// A login so shortly before its master died may be lost with it.
 const UNREPLICATED: Duration = Duration::from_secs(1);
 
@@ -96,23 +95,30 @@ async fn cluster(form: Form) -> Vec<Row> {
     let url = cluster.url();
     let nodes: Vec<Store> = cluster.nodes.into_iter().map(Controlled::new).collect();
     let mut stage = on_redis(&url, form).await;
-    // A master each, and its replica.
-    for (absence, (lost, successor)) in Absence::ALL.into_iter().zip([(1, 4), (0, 3), (2, 5)]) {
+    // A master each, and its replicas.
+    for (absence, lost) in Absence::ALL.into_iter().zip([1, 0, 2]) {
         let turn = |weather| network.isolate(lost, weather);
-        let successor = &nodes[successor..=successor];
+        let heirs = [nodes[lost + 3].clone(), nodes[lost + 6].clone()];
         let failover = async |stage: &Stage| {
             let began = Instant::now();
             absence.begin(&nodes[lost], turn).await;
-            wait_until_master(successor).await;
-            // It has no replica, and takes no writes until it has one.
-            absence.end(&nodes[lost], turn).await;
-            wait_until_followed(successor, 1).await;
             stage.ground().lose_sessions_since(began, UNREPLICATED);
+            wait_until_followed(&heirs, 1).await;
         };
         let name = format!("Redis Cluster for sessions loses a master, {}", absence.name());
         stage.fault(name, without_state(), failover).await;
+        let back = async |_: &Stage| {
+            absence.end(&nodes[lost], turn).await;
+            wait_until_followed(&heirs, 2).await;
+        };
+        stage.fault(format!("… and the one that was {} comes back", absence.name()), ends_wait(), back).await;
     }
     stage.end().await
+}
+
+/// Ends of sessions wait for every replica, one that is just coming back too.
+fn ends_wait() -> Bars {
+    Bars::only(&[Op::Logout], WITHOUT_SESSIONS)
 }
 
 async fn sentinels(form: Form) -> Vec<Row> {
@@ -132,9 +138,9 @@ async fn sentinels(form: Form) -> Vec<Row> {
         let failover = async |stage: &Stage| {
             let began = Instant::now();
             absence.begin(&servers[lost], turn).await;
+            stage.ground().lose_sessions_since(began, UNREPLICATED);
             wait_until_followed(&others, 1).await;
             wait_until_given_up(&sentinels).await;
-            stage.ground().lose_sessions_since(began, UNREPLICATED);
         };
         let name = format!("Redis for sessions under Sentinels loses its master, {}", absence.name());
         stage.fault(name, without_state(), failover).await;
@@ -143,8 +149,7 @@ async fn sentinels(form: Form) -> Vec<Row> {
             wait_until_followed(&others, 2).await;
             wait_until_whole(&sentinels).await;
         };
-        let bars = Bars::only(&[Op::Logout], WITHOUT_SESSIONS);
-        stage.fault(format!("… and the one that was {} comes back", absence.name()), bars, back).await;
+        stage.fault(format!("… and the one that was {} comes back", absence.name()), ends_wait(), back).await;
     }
     stage.end().await
 }
@@ -183,11 +188,6 @@ fn folder() -> TempDir {
 async fn on_redis(url: &str, form: Form) -> Stage {
     let stack = generous().gateways(2).auths(2).profiles(2).env_everywhere("STATE_REDIS_URL", url);
     Stage::set(stack.start(), form, Crowd::USUAL).await
-}
-
-async fn wait_until_master(servers: &[Store]) {
-    wait::until_true("a replica is the master", async || says_one_of(servers, "role:master").await.is_some())
-        .await;
 }
 
 /// One of them is a master that takes writes, for it has so many replicas.

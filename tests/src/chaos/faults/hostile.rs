@@ -14,9 +14,9 @@ use crate::chaos::load::Crowd;
 use crate::chaos::report::Chapter;
 use crate::chaos::stage::{Form, Stage};
 
-const TEXT: &str = "Two gateways, one replica of each service; the attack goes to both gateways for eight seconds. Nobody else notices: nothing fails, and \
+const TEXT: &str = "Two gateways, one replica of each service; the attack goes to both gateways for twelve seconds, longer than it waits for headers. Nobody else notices: nothing fails, and \
     connections and memory are given back.";
-const ATTACK: Duration = Duration::from_secs(8);
+const ATTACK: Duration = Duration::from_secs(12);
 /// Attackers are on the same machine, and it is not their appetite for its processors that is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 

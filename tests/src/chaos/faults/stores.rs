@@ -7,7 +7,7 @@ use local::server::Server;
 use super::replicas::NOTICED;
 use super::{Proxies, behind_proxies, exhaustion, generous};
 use crate::chaos::absence::Absence;
-use crate::chaos::bars::{Bars, Excuse};
+use crate::chaos::bars::{Bars, DEADLINE, Excuse};
 use crate::chaos::journal::Op;
 use crate::chaos::load::Crowd;
 use crate::chaos::proxy::Weather;
@@ -26,8 +26,6 @@ const TEXT: &str = "Two gateways, two replicas of each service, and a proxy in f
 pub(super) const OUTAGE: Duration = Duration::from_secs(4);
 const LONG_OUTAGE: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_millis(500);
-/// The gateway's own deadline: every answer comes within it.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
 const WITHOUT_USERS: Duration = Duration::from_secs(2);
 

@@ -27,10 +27,10 @@ pub(super) async fn run(form: Form) -> Chapter {
                 stack.binary_of(part, 2, previous.folder.path().join(part.binary()))
             });
             let mut stage = Stage::set(stack.start(), form, Crowd::USUAL).await;
+            stage.ground().use_gateways(vec![0, 1]);
             for part in Part::ALL {
                 stage.stack.of(part)[2].stop().await;
             }
-            stage.ground().use_gateways(vec![0, 1]);
             stage.hold(Duration::from_secs(1)).await;
             for part in Part::ALL {
                 let beside = async |stage: &Stage| {
