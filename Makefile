@@ -24,7 +24,7 @@ test: ## Run every test, beside PostgreSQL and Redis servers of its own.
 	@$(LOCAL) install
 	$(LOCAL) with-servers -- cargo test --workspace --no-fail-fast
 
-chaos: ## Take parts of a running Sallyport away under load, and write docs/RESILIENCE.md (20 minutes).
+chaos: ## Take parts of a running Sallyport away under load, and write docs/RESILIENCE.md (half an hour).
 	cargo build --release --workspace --bins
 	@$(TARGET)/release/local install --faketime
 	$(TARGET)/release/chaos $(ONLY)

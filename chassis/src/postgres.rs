@@ -6,8 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -30,6 +31,11 @@ const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a command waits for its connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// How long a migration keeps those waiting who come after it.
+const MIGRATION_LOCK_TIMEOUT: &str = "SET lock_timeout = '200ms'";
+/// How long it tries again.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The longest that a transaction begun by this process can go on, on either side of the connection.
 pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(10);
@@ -179,16 +185,38 @@ impl Postgres {
         outcome
     }
 
-    /// Applies what is missing of the migrations. Safe to run by several processes at once: one does the work while the others
-    /// wait for its advisory lock.
+    /// Applies what is missing of the migrations. Safe to run by several processes at once: one does the work while the others try
+    /// again to get its advisory lock. So does that one while somebody holds a table that it needs: whoever comes after a statement
+    /// that waits for a lock waits behind it, so it never waits for long.
+    ///
+    /// # Errors
+    /// A migration cannot be applied, or a lock could not be had in ten minutes.
     pub async fn migrate(&self, migrations: &sqlx::migrate::Migrator) -> anyhow::Result<()> {
-        let mut connection = self.pool.acquire().await?;
-        sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
-        let applied = migrations.run_direct(None, &mut *connection, false).await;
-        // In any case, for after a failure it still holds the lock.
-        connection.close().await?;
-        Ok(applied?)
+        let began = Instant::now();
+        loop {
+            let mut connection = self.pool.acquire().await?;
+            sqlx::query("SET statement_timeout = 0").execute(&mut *connection).await?;
+            sqlx::query(MIGRATION_LOCK_TIMEOUT).execute(&mut *connection).await?;
+            let applied = migrations.run_direct(None, &mut *connection, false).await;
+            // In any case, for after a failure it still holds the lock.
+            connection.close().await?;
+            match applied {
+                Err(error) if is_locked(&error) && began.elapsed() < MIGRATION_PATIENCE => {
+                    tracing::info!(%error, "a migration waits until others are done");
+                    tokio::time::sleep(Duration::from_secs_f64(0.2 + 0.6 * fastrand::f64())).await;
+                }
+                applied => return Ok(applied?),
+            }
+        }
     }
+}
+
+/// Whether a lock could not be had in time.
+fn is_locked(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    error.as_database_error().is_some_and(|error| error.code().is_some_and(|code| code == "55P03"))
 }
 
 /// A connection with work on it. It is closed unless the work ended: when time is up, when the connection breaks, and when the caller goes

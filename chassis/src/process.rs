@@ -88,7 +88,7 @@ where
 {
     let listeners = Listeners::open(listen, args.admin_listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let shutdown = Shutdown::new();
         let (address, admin) = (listeners.service.local_addr()?, listeners.admin.local_addr()?);
         tracing::info!(%address, %admin, version = env!("CARGO_PKG_VERSION"), "{name} listens");
@@ -112,7 +112,10 @@ where
             tracing::warn!("{name} ended with work in flight: the drain deadline has passed");
         }
         Ok(())
-    })
+    });
+    // Dropped, it would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// ring is the one TLS provider in the build; rustls panics when it has to choose.

@@ -22,6 +22,11 @@ fn server(variable: &str) -> String {
 
 /// A migrated database of the test's own.
 pub async fn fresh_database() -> Postgres {
+    fresh_database_at().await.1
+}
+
+/// The same with where it is.
+pub async fn fresh_database_at() -> (PostgresUrl, Postgres) {
     let url = server("TEST_POSTGRES_URL");
     let name = format!("profile_{:016x}", fastrand::u64(..));
     let options = PgConnectOptions::from_str(&url).unwrap();
@@ -31,7 +36,7 @@ pub async fn fresh_database() -> Postgres {
     let own: PostgresUrl = url.replace("/postgres", &format!("/{name}")).parse().unwrap();
     let postgres = Postgres::open(&own, "profile-svc tests", 4);
     postgres.migrate(&sqlx::migrate!()).await.unwrap();
-    postgres
+    (own, postgres)
 }
 
 /// A database without a server behind it.

@@ -115,6 +115,14 @@ pub const GUARDS: &[Guard] = &[
         test: "a_transaction_that_was_abandoned_takes_no_later_change_with_it",
     },
     Guard {
+        rule: "a migration that waits for a lock keeps nobody waiting",
+        file: "chassis/src/postgres.rs",
+        code: "lock_timeout = '200ms'",
+        without: "lock_timeout = 0",
+        kind: Kind::InPlace { package: "profile-svc" },
+        test: "a_migration_that_has_to_wait_keeps_nobody_waiting",
+    },
+    Guard {
         rule: "no database connection from before an outage is used after it",
         file: "chassis/src/postgres.rs",
         code: "if !outage.trusts(meta.age) {\n                        return Ok(false);\n                    }\n",

@@ -13,7 +13,7 @@ use crate::database::Database;
 
 mod builder;
 
-pub use builder::Builder;
+pub use builder::{Builder, migrate};
 
 /// Lines of each process that a failing test shows.
 const LINES_SHOWN: usize = 12;

@@ -1,8 +1,11 @@
 //! The store on a real Postgres.
 
+use sqlx::Connection as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
 use super::*;
 use crate::fields::{AvatarUrl, DisplayName, Links};
-use crate::test_servers::{fresh_database, user_id, username};
+use crate::test_servers::{fresh_database, fresh_database_at, user_id, username};
 
 async fn store() -> Profiles {
     Profiles::new(fresh_database().await)
@@ -193,6 +196,28 @@ async fn several_replicas_may_migrate_at_once() {
         outcome.unwrap();
     }
     assert!(Profiles::new(postgres).insert(user_id(), &username("alice")).await.is_ok());
+}
+
+/// Somebody reads for long, and a migration wants the table: those who come after it do not wait for the first one.
+#[tokio::test]
+async fn a_migration_that_has_to_wait_keeps_nobody_waiting() {
+    let (url, postgres) = fresh_database_at().await;
+    let mut long = url.connect("test").await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT FROM profiles").execute(&mut long).await.unwrap();
+    let mut migrations = sqlx::migrate!().migrations.to_vec();
+    let sql = sqlx::SqlStr::from_static("ALTER TABLE profiles ADD COLUMN later text");
+    migrations.push(Migration::new(9999, "later".into(), MigrationType::Simple, sql, false));
+    let migrator = Migrator::with_migrations(migrations);
+    let profiles = Profiles::new(postgres.clone());
+    let reads = async {
+        for _ in 0..100 {
+            assert_eq!(profiles.by_id(user_id()).await.unwrap(), None);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        long.close().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(postgres.migrate(&migrator), reads);
+    migrated.unwrap();
 }
 
 /// A caller may go away at any moment, such as between a `BEGIN` and its answer. What others then do on the connection is theirs alone.

@@ -53,7 +53,7 @@ fn generous() -> Builder {
     let stack = Stack::builder().env(Part::Profile, "CACHE_TTL_SECONDS", "3600");
     ["LIMIT_LOGIN_IP", "LIMIT_LOGIN_ACCOUNT", "LIMIT_REGISTER_IP", "LIMIT_API"]
         .into_iter()
-        .fold(stack, |stack, limit| stack.env(Part::Gateway, limit, "1000000/600"))
+        .fold(stack, |stack, limit| stack.env(Part::Gateway, limit, "1000000000/600"))
 }
 
 type Proxies = Rc<RefCell<HashMap<Hop, Proxy>>>;

@@ -23,6 +23,8 @@ pub struct Builder {
     auth_postgres: Server,
     profile_postgres: Server,
     binaries: Vec<(Part, usize, PathBuf)>,
+    /// Whose schema it begins with: this version's unless there is a folder with other programs.
+    migrators: Option<PathBuf>,
     sends_mail: bool,
     detour: Detour,
 }
@@ -60,6 +62,7 @@ impl Default for Builder {
             auth_postgres: Server::Shared,
             profile_postgres: Server::Shared,
             binaries: Vec::new(),
+            migrators: None,
             sends_mail: true,
             detour: Box::new(|_, address| address),
         }
@@ -148,6 +151,12 @@ impl Builder {
         self
     }
 
+    /// The programs in a folder make the schema.
+    pub fn migrated_by(mut self, folder: PathBuf) -> Self {
+        self.migrators = Some(folder);
+        self
+    }
+
     /// Has the processes find every server where the test says, such as behind a proxy of its own.
     pub fn through(mut self, detour: impl Fn(Hop, SocketAddr) -> SocketAddr + 'static) -> Self {
         self.detour = Box::new(detour);
@@ -162,9 +171,12 @@ impl Builder {
     fn try_start(self) -> anyhow::Result<Stack> {
         let folder = local::temporary::folder()?;
         let (state_folder, cache_folder) = (folder.path().join("state"), folder.path().join("cache"));
+        let (auth_postgres, profile_postgres) = (&self.auth_postgres, &self.profile_postgres);
         let (auth_database, profile_database, state, cache) = thread::scope(|scope| {
-            let auth = scope.spawn(|| database(Part::Auth, "auth", &self.auth_postgres));
-            let profile = scope.spawn(|| database(Part::Profile, "profile", &self.profile_postgres));
+            let migrators = self.migrators.as_deref();
+            let auth = scope.spawn(move || database(Part::Auth, "auth", auth_postgres, migrators));
+            let profile =
+                scope.spawn(move || database(Part::Profile, "profile", profile_postgres, migrators));
             let state = scope.spawn(|| redis(Role::State, &state_folder));
             let cache = scope.spawn(|| redis(Role::Cache, &cache_folder));
             anyhow::Ok((join(auth)?, join(profile)?, join(state)?, join(cache)?))
@@ -275,17 +287,26 @@ impl Sockets {
     }
 }
 
-/// A new database, migrated as an operator would.
-fn database(part: Part, name: &str, server: &Server) -> anyhow::Result<Database> {
+/// A new database, migrated by the programs in a folder or by ours.
+fn database(part: Part, name: &str, server: &Server, migrators: Option<&Path>) -> anyhow::Result<Database> {
     let database = match server {
         Server::Shared => Database::shared(name)?,
         Server::Own => Database::own(name)?,
         Server::In(folder) => Database::own_in(name, folder)?,
     };
-    let mut migrate = Command::new(service::binary(part.binary())?);
-    migrate.arg("migrate").env("DATABASE_URL", database.url()).env("RUST_LOG", "info");
-    local::process::run(migrate, START_LIMIT).context("cannot migrate")?;
+    let binary = match migrators {
+        Some(folder) => folder.join(part.binary()),
+        None => service::binary(part.binary())?,
+    };
+    migrate(&binary, database.url())?;
     Ok(database)
+}
+
+/// Migrates as an operator would.
+pub fn migrate(binary: &Path, url: &str) -> anyhow::Result<()> {
+    let mut migrate = Command::new(binary);
+    migrate.arg("migrate").env("DATABASE_URL", url).env("RUST_LOG", "info");
+    local::process::run(migrate, START_LIMIT).map(drop).context("cannot migrate")
 }
 
 fn redis(role: Role, folder: &Path) -> anyhow::Result<Redis> {

@@ -2,7 +2,9 @@
 
 use tests::load::Load;
 use tests::person::{Person, SignedIn};
-use tests::stack::Stack;
+use tests::stack::{Part, Stack};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 /// Reads before, while and after a replica is away.
 const READS: u64 = 300;
@@ -65,4 +67,22 @@ async fn a_rolling_restart_of_everything_fails_no_request_and_logs_nobody_out() 
     for api in stack.apis() {
         ada.me(&api).await.expect(200);
     }
+}
+
+/// A client that never finishes its request holds nobody up.
+#[tokio::test]
+async fn a_replica_ends_at_its_deadline_whatever_is_in_flight() {
+    let stack = Stack::builder()
+        .env(Part::Gateway, "DRAIN_DELAY_MS", "1000")
+        .env(Part::Gateway, "DRAIN_TIMEOUT_MS", "100")
+        .start();
+    let gateway = &stack.gateways[0];
+    let mut client = TcpStream::connect(gateway.address()).await.expect("a connection");
+    let part = b"POST /v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    client.write_all(part).await.expect("the gateway reads");
+
+    gateway.stop().await;
+
+    let says = |what: &str| gateway.output().lines().iter().any(|line| line.contains(what));
+    assert!(says("ended with work in flight"), "{:?}", gateway.output().lines());
 }
