@@ -24,10 +24,10 @@ const ENOUGH: usize = 256;
 const CONNECTIONS: usize = 1500;
 const LENGTH: Duration = Duration::from_secs(8);
 /// A machine that others share is not as fast after as it was before, so each overload is compared with the peaks around it.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 const TEXT: &str = "One gateway, one replica of each service. First the peak: the most requests a second that are answered with 200, with 8 to 256 \
-    connections that each send the next request after an answer. Then ten times as much for eight seconds, and the peak again, three times over: for reads ten times as many connections, 2,560, each of \
+    connections that each send the next request after an answer. Then ten times as much for eight seconds, and the peak again, five times over: for reads ten times as many connections, 2,560, each of \
     which comes again at once after an answer, and after its `Retry-After` when it is refused; for logins ten times as many a second, \
     whatever is answered. In the median round goodput is at least 80 % of the mean of the peaks before and after, and 99 of 100 who are refused are told so within 50 ms. The clients of the \
     model go on beside it and may be refused as well; nobody is refused any more when it is over. The flood is sent from the \
