@@ -194,12 +194,17 @@ impl Trial {
             move |weather| proxies.borrow()[&hop(index)].set(weather)
         };
         let away = async |stage: &Stage| {
+            let began = Instant::now();
             for (index, replica) in stage.stack.of(part).iter().enumerate() {
                 absence.begin(replica, turn(index)).await;
             }
+            let noticed = Instant::now() + NOTICED;
             stage.hold(OUTAGE).await;
             for (index, replica) in stage.stack.of(part).iter().enumerate() {
                 absence.end(replica, turn(index)).await;
+            }
+            if absence != Absence::Killed {
+                stage.excuse(Excuse::WriteInFlight { status: 504, began, ended: noticed });
             }
         };
         self.stage.fault(format!("All {} {}", part.binary(), absence.name()), bars, away).await;
