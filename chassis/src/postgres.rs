@@ -238,16 +238,26 @@ impl Drop for InUse {
     }
 }
 
-/// Whether the database gave no answer, as opposed to one that the caller does not like.
+/// What a server says that cannot do its work now, whatever is asked of it: SQLSTATE codes, or classes of them
+/// (PostgreSQL, Appendix A). Some need an operator: a server that came back without its data, or with other passwords.
+const CANNOT_SERVE: [&str; 9] = [
+    "08",    // connection exception
+    "25006", // read only, after a failover
+    "28",    // lets nobody in
+    "3D",    // has no such database
+    "3F",    // nor schema
+    "42P01", // nor table
+    "53",    // insufficient resources
+    "57",    // operator intervention, and the statement time-out
+    "58",    // system error
+];
+
+/// Whether the database could not be asked, as opposed to an answer that the caller does not like.
 pub fn is_away(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            // Classes 53 (insufficient resources), 57 (operator intervention, with the statement time-out) and 58 (system error), and a server that
-            // cannot write: read-only after a failover.
-            error.code().is_some_and(|code| {
-                code.starts_with("53") || code.starts_with("57") || code.starts_with("58") || code == "25006"
-            })
-        }
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| CANNOT_SERVE.iter().any(|cannot_serve| code.starts_with(cannot_serve))),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

@@ -65,7 +65,7 @@ impl Database {
         };
         let own = self.server().with(follow).await;
         let own = own.unwrap_or_else(|error| panic!("no standby: {error:#}"));
-        let name = self.url.rsplit('/').next().unwrap_or_default().to_owned();
+        let name = self.name().to_owned();
         let url = own.server.with(move |cluster| cluster.url(&name)).await;
         Self { url, own: Some(own) }
     }
@@ -79,6 +79,11 @@ impl Database {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its name on its server.
+    pub fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or_default()
     }
 
     /// The password within the URL.

@@ -235,3 +235,30 @@ async fn without_a_trace_collector_everything_is_served() {
         replica.stop().await;
     }
 }
+
+/// As after a restore that is not done yet: the server is there, and what it is asked for is not.
+#[tokio::test]
+async fn a_database_without_its_tables_is_an_outage_and_loses_no_entry_of_the_audit_trail() {
+    let stack = generous(Stack::builder()).start();
+    let api = stack.api(0);
+    let (ada, bob) = (Person::signed_in(&api).await, Person::signed_in(&api).await);
+    let (users, profiles) = (&stack.auth_database, &stack.profile_database);
+    let logouts = async || users.count("audit_log WHERE event = 'LOGGED_OUT'").await;
+
+    users.execute("ALTER TABLE audit_head RENAME TO missing").await;
+    profiles.execute("ALTER TABLE profiles RENAME TO missing").await;
+    assert_outage(ada.change(&api, &bio("lost")).await);
+    assert_outage(api.get(&Person::new().public_profile()).await);
+    bob.log_out(&api).await.expect(204);
+    assert_eq!(logouts().await, 0);
+
+    users.execute("ALTER TABLE missing RENAME TO audit_head").await;
+    profiles.execute("ALTER TABLE missing RENAME TO profiles").await;
+    wait::until_true("the logout is on record", async || logouts().await == 1).await;
+    wait_until_served("changes are taken again", async || ada.change(&api, &bio("kept")).await).await;
+
+    users.execute("ALTER TABLE users RENAME TO missing").await;
+    assert_outage(Person::new().register(&api).await);
+    users.execute("ALTER TABLE missing RENAME TO users").await;
+    Person::registered(&api).await;
+}

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use local::server::Server;
+use sqlx::AssertSqlSafe;
 
 use super::replicas::NOTICED;
 use super::{Proxies, behind_proxies, exhaustion, generous};
@@ -14,17 +15,21 @@ use crate::chaos::proxy::Weather;
 use crate::chaos::report::Chapter;
 use crate::chaos::stage::{Form, Stage};
 use crate::controlled::Controlled;
-use crate::stack::{Hop, Part};
+use crate::database::Database;
+use crate::stack::{Hop, Part, Stack};
 
 const TEXT: &str = "Two gateways, two replicas of each service, and a proxy in front of every server and every replica. What may \
     fail at all, and how long an answer that says so may take, is the failure matrix: without the session store all but public profiles is 503 \
     within 500 ms; without the cache only changes are refused; without the users' database only logins and registrations, within 2 s; \
     without the profiles' database changes and what is not cached; without a service what it does. *Frozen* is a SIGSTOP, in a *black hole* \
-    packets vanish both ways and connections stay open, with *answers lost* they vanish one way. Recovery is held against 2 s.";
+    packets vanish both ways and connections stay open, with *answers lost* they vanish one way. A Postgres that is *restarted empty* knows another password first, then has no such \
+    database, then no tables; nobody is told of what it does not know. Recovery is held against 2 s.";
 
 /// How long each outage lasts.
 pub(super) const OUTAGE: Duration = Duration::from_secs(4);
 const LONG_OUTAGE: Duration = Duration::from_secs(10);
+/// How long each kind of emptiness lasts.
+const EMPTY_STEP: Duration = Duration::from_millis(1500);
 const SLOW: Duration = Duration::from_millis(500);
 pub(super) const WITHOUT_SESSIONS: Duration = Duration::from_millis(500);
 const WITHOUT_USERS: Duration = Duration::from_secs(2);
@@ -52,6 +57,17 @@ pub(super) async fn run(form: Form) -> Chapter {
     trial.outages("Postgres of users", &auth, Hop::AuthDatabase, without_users).await;
     trial.outages("Postgres of profiles", &profile, Hop::ProfileDatabase, without_profiles).await;
     if form == Form::Full {
+        trial
+            .emptied("Postgres of users", |stack| &stack.auth_database, Hop::AuthDatabase, without_users())
+            .await;
+        trial
+            .emptied(
+                "Postgres of profiles",
+                |stack| &stack.profile_database,
+                Hop::ProfileDatabase,
+                without_profiles(),
+            )
+            .await;
         trial.services().await;
         exhaustion::run(&mut trial.stage).await;
     }
@@ -128,6 +144,35 @@ impl Trial {
             }
             self.long_stop(name, server, bars()).await;
         }
+    }
+
+    /// A server without the data takes the place of one that was killed: it has another password, then no such database, then no
+    /// tables. Then the data is back.
+    async fn emptied(&mut self, name: &str, database: fn(&Stack) -> &Database, hop: Hop, bars: Bars) {
+        let empty = tokio::task::spawn_blocking(|| Database::own("postgres")).await;
+        let empty = empty.unwrap_or_else(|error| panic!("{error}"));
+        let empty = empty.unwrap_or_else(|error| panic!("no empty server: {error:#}"));
+        let proxies = self.proxies.clone();
+        let lead_to = |address| proxies.borrow()[&hop].lead_to(address);
+        let emptied = async |stage: &Stage| {
+            let database = database(&stage.stack);
+            database.server().kill().await;
+            lead_to(empty.address());
+            stage.hold(EMPTY_STEP).await;
+            let (mut owner, password) = (empty.connect().await, database.password().unwrap_or_default());
+            for statement in [
+                format!("ALTER ROLE CURRENT_USER PASSWORD '{password}'"),
+                format!("CREATE DATABASE {}", database.name()),
+            ] {
+                let done = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut owner).await;
+                done.unwrap_or_else(|error| panic!("the empty server is not to be filled: {error}"));
+                stage.hold(EMPTY_STEP).await;
+            }
+            empty.server().kill().await;
+            database.server().start().await;
+            lead_to(database.address());
+        };
+        self.stage.fault(format!("{name} restarted empty, then restored"), bars, emptied).await;
     }
 
     async fn long_stop<S: Server + 'static>(&mut self, name: &str, server: &Controlled<S>, bars: Bars) {
