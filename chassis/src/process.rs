@@ -12,6 +12,11 @@ use crate::listen::Listeners;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 
+/// So many tasks run before the sockets are looked at again. With Tokio's 61 more requests are taken up at once, presumably more than the
+/// processor's caches hold: of ten times the load a gateway served 78 to 87 % of its peak with 61 (four runs within the same hour), and 84 to
+/// 91 % with 4 to 16 (seven).
+const TURN: u32 = 16;
+
 /// What a service runs with.
 #[derive(Debug)]
 pub struct Process {
@@ -87,7 +92,8 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let listeners = Listeners::open(listen, args.admin_listen)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(TURN).build()?;
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::new();
         let (address, admin) = (listeners.service.local_addr()?, listeners.admin.local_addr()?);
