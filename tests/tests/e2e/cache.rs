@@ -49,7 +49,7 @@ async fn cached_reads_issue_no_sql() {
 
     // It would indeed.
     stack.cache.flush().await;
-    ada.profile(&apis[0]).await.expect(500);
+    ada.profile(&apis[0]).await.expect(503);
 }
 
 #[tokio::test]
