@@ -73,7 +73,7 @@ impl Admission {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let place = match Rank::of(request.method(), route.unwrap_or_default()) {
             Rank::Operations => return Some(Admitted::Uncounted),
-            Rank::Logout => self.requests.try_enter_beyond(self.reserve)?,
+            Rank::EndOfSession => self.requests.try_enter_beyond(self.reserve)?,
             Rank::Sessionless => self.requests.try_enter().or_else(|| self.sessionless.try_enter())?,
             Rank::Ordinary => self.requests.try_enter()?,
         };
@@ -112,8 +112,8 @@ enum Rank {
     Ordinary,
     /// It does not wait for session checks.
     Sessionless,
-    /// Who wants out of a session has to get out.
-    Logout,
+    /// Who wants out of a session, or others out of it, has to succeed.
+    EndOfSession,
     /// Health, for whoever decides what becomes of this process.
     Operations,
 }
@@ -121,7 +121,8 @@ enum Rank {
 impl Rank {
     fn of(method: &Method, route: &str) -> Self {
         match route {
-            "/v1/logout" | "/logout" if method == Method::POST => Self::Logout,
+            "/v1/logout" | "/logout" if method == Method::POST => Self::EndOfSession,
+            "/v1/sessions" | "/v1/sessions/{id}" if method == Method::DELETE => Self::EndOfSession,
             "/health" | "/livez" | "/readyz" => Self::Operations,
             "/v1/login" | "/login" | "/v1/register" | "/register" | "/v1/users/{username}/profile" => {
                 Self::Sessionless
@@ -136,11 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logouts_and_health_come_before_everything_else() {
+    fn ends_of_sessions_and_health_come_before_everything_else() {
         for (method, route, rank) in [
-            (Method::POST, "/v1/logout", Rank::Logout),
-            (Method::POST, "/logout", Rank::Logout),
+            (Method::POST, "/v1/logout", Rank::EndOfSession),
+            (Method::POST, "/logout", Rank::EndOfSession),
             (Method::GET, "/logout", Rank::Ordinary),
+            (Method::DELETE, "/v1/sessions", Rank::EndOfSession),
+            (Method::DELETE, "/v1/sessions/{id}", Rank::EndOfSession),
+            (Method::GET, "/v1/sessions", Rank::Ordinary),
             (Method::GET, "/health", Rank::Operations),
             (Method::GET, "/readyz", Rank::Operations),
             (Method::POST, "/v1/login", Rank::Sessionless),

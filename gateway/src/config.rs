@@ -81,7 +81,7 @@ pub struct Bounds {
     #[arg(long, env = "WRITE_TIMEOUT_MS", default_value_t = 3_000)]
     pub write_timeout_ms: u64,
     /// Requests in flight at once; what comes on top waits a moment, and is refused with 503. Three quarters of them may wait for profile-svc,
-    /// seven eighths for a session check, an eighth for a password; an eighth on top is there for logouts alone.
+    /// an eighth for a password; an eighth on top is there for what needs no session, and one for ends of sessions.
     #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..=65_536))]
     pub max_in_flight: u32,
 }

@@ -129,15 +129,24 @@ impl Database {
         self.execute(&slow).await;
     }
 
-    /// The same where it may be refused.
-    pub async fn try_connect(&self) -> Option<PgConnection> {
-        PgConnection::connect(&self.url).await.ok()
+    /// Keeps everybody else out of a table until the connection is closed.
+    pub async fn lock(&self, table: &str) -> PgConnection {
+        let mut connection = self.connect().await;
+        let lock = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
+        let locked = sqlx::raw_sql(lock).execute(&mut connection).await;
+        locked.unwrap_or_else(|error| panic!("{table} cannot be locked: {error}"));
+        connection
     }
 
     /// A connection of the test's own.
     pub async fn connect(&self) -> PgConnection {
         let connection = async { PgConnection::connect_with(&PgConnectOptions::from_str(&self.url)?).await };
         connection.await.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
+    }
+
+    /// The same where it may be refused.
+    pub async fn try_connect(&self) -> Option<PgConnection> {
+        PgConnection::connect(&self.url).await.ok()
     }
 }
 

@@ -257,11 +257,7 @@ impl Walk {
             (&self.stack.auth_database, "mail_requests"),
             (&self.stack.profile_database, "profiles"),
         ] {
-            let mut connection = database.connect().await;
-            let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
-            let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut connection).await;
-            lock.unwrap_or_else(|error| panic!("{table} cannot be locked: {error}"));
-            locks.push(connection);
+            locks.push(database.lock(table).await);
         }
         for (route, _, call) in all_calls_and_the_last(&api, &ada, "any") {
             // A store that is known to be away is told as such, with 503; so it is away anew for each.

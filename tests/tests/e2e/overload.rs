@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
+use serde_json::Value;
 use tests::api::Answer;
 use tests::load;
 use tests::metrics::Metrics;
@@ -60,6 +62,51 @@ async fn profiles_that_hang_keep_nobody_from_logging_in() {
 
     stack.profiles[0].resume().await;
     wait::until_true("profiles are served again", async || ada.profile(&api).await.status == 200).await;
+    assert_nothing_stays(&stack).await;
+}
+
+#[tokio::test]
+async fn sessions_end_in_a_gateway_that_is_full() {
+    let stack = Stack::builder().without_limits().env(Part::Gateway, "MAX_IN_FLIGHT", "8").start();
+    let api = stack.api(0);
+    let ada = Person::signed_in(&api).await;
+    let others = [ada.person.sign_in(&api).await, ada.person.sign_in(&api).await];
+    let leaving = [ada.person.sign_in(&api).await, ada.person.sign_in(&api).await];
+    let listed = api.get("/v1/sessions").bearer(&others[0].token).await.expect(200).json();
+    let current = |session: &&Value| session["current"] == true;
+    let other = listed["sessions"].as_array().unwrap().iter().find(current).unwrap()["id"].clone();
+
+    // Who reads what is locked keeps a place meanwhile.
+    let lock = stack.auth_database.lock("audit_log").await;
+    let mut flood = JoinSet::new();
+    for _ in 0..100 {
+        let (api, token) = (api.clone(), ada.token.clone());
+        flood.spawn(async move {
+            loop {
+                let _ = api.get("/v1/me/activity").bearer(&token).attempt().await;
+            }
+        });
+    }
+    let shed = async || {
+        let metrics = Metrics::of(&stack.gateways[0]).await;
+        metrics.total("bulkhead_shed_total", &[("bulkhead", "requests")])
+    };
+    wait::until_true("the gateway is full", async || shed().await > 0.0).await;
+    let before = shed().await;
+    for session in &leaving {
+        session.log_out(&api).await.expect(204);
+    }
+    let end = async |path: &str| api.call(Method::DELETE, path).bearer(&ada.token).await.expect(204);
+    end(&format!("/v1/sessions/{}", other.as_str().unwrap())).await;
+    end("/v1/sessions").await;
+    end("/v1/sessions?includeCurrent=true").await;
+    assert!(shed().await > before, "the gateway was full all the time");
+
+    flood.shutdown().await;
+    drop(lock);
+    for session in leaving.iter().chain(&others).chain([&ada]) {
+        wait::until_true("there is room again", async || session.me(&api).await.status == 401).await;
+    }
     assert_nothing_stays(&stack).await;
 }
 

@@ -1,7 +1,7 @@
 //! Connection pools without a connection to give: each one waits for a lock, or others have taken all that the server has.
 
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::stores::{OUTAGE, without_profiles, without_users};
 use crate::chaos::stage::Stage;
@@ -38,12 +38,9 @@ fn database(stage: &Stage, of_users: bool) -> &Database {
 }
 
 async fn lock(stage: &Stage, table: &str) {
-    let mut connection = database(stage, table == "users").connect().await;
-    let statement = AssertSqlSafe(format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"));
-    let locked = sqlx::raw_sql(statement).execute(&mut connection).await;
-    locked.unwrap_or_else(|error| panic!("{table} cannot be locked: {error}"));
+    let lock = database(stage, table == "users").lock(table).await;
     stage.hold(OUTAGE).await;
-    let _ = connection.close().await;
+    let _ = lock.close().await;
 }
 
 async fn take_all(stage: &Stage, database: &Database) {
