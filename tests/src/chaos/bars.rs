@@ -16,6 +16,8 @@ pub struct Bars {
     /// What may fail, and how long an answer that tells so may take at most.
     pub may_fail: Vec<(Op, Duration)>,
     pub excuses: Vec<Excuse>,
+    /// Something has to fail: what goes unnoticed here was no fault.
+    pub felt: bool,
 }
 
 /// Why a request that must not fail did.
@@ -34,15 +36,14 @@ impl Bars {
         Self::default()
     }
 
-    /// These alone may fail, with an answer within so long.
+    /// These alone fail, with an answer within so long.
     pub fn only(ops: &[Op], within: Duration) -> Self {
-        Self::nothing_fails().and(ops, within)
+        Self { felt: true, ..Self::at_most(ops, within) }
     }
 
-    #[must_use]
-    pub fn and(mut self, ops: &[Op], within: Duration) -> Self {
-        self.may_fail.extend(ops.iter().map(|op| (*op, within)));
-        self
+    /// These alone may fail, with an answer within so long, and need not.
+    pub fn at_most(ops: &[Op], within: Duration) -> Self {
+        Self { may_fail: ops.iter().map(|op| (*op, within)).collect(), ..Self::default() }
     }
 
     /// How long a failure of this kind may take; `None` when there is to be none.

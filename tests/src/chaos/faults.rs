@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Weather};
 use super::report::Chapter;
-use super::stage::Form;
+use super::stage::{Form, Stage};
 use crate::stack::{Builder, Hop, Part, Stack};
 
 mod clocks;
@@ -56,15 +57,24 @@ fn generous() -> Builder {
         .fold(stack, |stack, limit| stack.env(Part::Gateway, limit, "1000000000/600"))
 }
 
-type Proxies = Rc<RefCell<HashMap<Hop, Proxy>>>;
+type Proxies = Rc<RefCell<HashMap<Hop, Rc<Proxy>>>>;
 
 /// Puts a proxy in front of every server and every replica.
 fn behind_proxies(stack: Builder) -> (Builder, Proxies) {
     let proxies = Proxies::default();
     let kept = proxies.clone();
     let detour = move |hop, address| {
-        let start = || Proxy::start(address).unwrap_or_else(|error| panic!("no proxy: {error}"));
+        let start = || Rc::new(Proxy::start(address).unwrap_or_else(|error| panic!("no proxy: {error}")));
         kept.borrow_mut().entry(hop).or_insert_with(start).address()
     };
     (stack.through(detour), proxies)
+}
+
+/// The weather is bad for so long, and somebody is out in it.
+async fn storm(stage: &Stage, proxy: &Proxy, weather: Weather, length: Duration) {
+    let hindered = proxy.hindered();
+    proxy.set(weather);
+    stage.hold(length).await;
+    proxy.set(Weather::Fair);
+    stage.require(proxy.hindered() > hindered, "nothing came by");
 }

@@ -4,6 +4,7 @@
 //! All proxies share one thread of their own, so that what they add does not depend on what the test does meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,17 @@ pub struct Proxy {
     address: SocketAddr,
     sky: watch::Sender<Sky>,
     target: Arc<Mutex<SocketAddr>>,
+    hindered: Hindered,
+}
+
+/// How often the weather kept something from going its way.
+#[derive(Clone, Default)]
+struct Hindered(Arc<AtomicU64>);
+
+impl Hindered {
+    fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Proxy {
@@ -66,13 +78,15 @@ impl Proxy {
         let (sky, seen) = watch::channel(Sky { weather: Weather::Fair, cut_off: None });
         let target = Arc::new(Mutex::new(target));
         let current = target.clone();
+        let hindered = Hindered::default();
+        let counter = hindered.clone();
         spawn(async move {
             // Without the runtime's help there is no proxy; whoever connects will notice.
             if let Ok(listener) = TcpListener::from_std(listener) {
-                serve(listener, current, seen).await;
+                serve(listener, current, seen, counter).await;
             }
         });
-        Ok(Self { address, sky, target })
+        Ok(Self { address, sky, target, hindered })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -81,6 +95,11 @@ impl Proxy {
 
     pub fn set(&self, weather: Weather) {
         self.sky.send_modify(|sky| sky.weather = weather);
+    }
+
+    /// How many pieces were delayed or held back so far, and connections reset.
+    pub fn hindered(&self) -> u64 {
+        self.hindered.0.load(Ordering::Relaxed)
     }
 
     /// Who connects from this address gets nothing through, nor anything back, and is not told.
@@ -109,7 +128,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 type Seen = watch::Receiver<Sky>;
 
 /// Until the proxy is dropped.
-async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: Seen) {
+async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: Seen, hindered: Hindered) {
     loop {
         // Nobody is let in by a black hole; the kernel queues whom it can.
         if seen.wait_for(|sky| sky.weather != Weather::BlackHole).await.is_err() {
@@ -120,7 +139,7 @@ async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: 
             accepted = listener.accept() => match accepted {
                 Ok((client, from)) => {
                     let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
-                    spawn(connect(client, from.ip(), target, seen.clone()));
+                    spawn(connect(client, from.ip(), target, seen.clone(), hindered.clone()));
                 }
                 // Out of file descriptors, most likely: the queue keeps.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -129,7 +148,7 @@ async fn serve(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, mut seen: 
     }
 }
 
-async fn connect(mut client: TcpStream, from: IpAddr, target: SocketAddr, seen: Seen) {
+async fn connect(mut client: TcpStream, from: IpAddr, target: SocketAddr, seen: Seen, hindered: Hindered) {
     let Ok(mut server) = TcpStream::connect(target).await else {
         let _ = client.set_zero_linger();
         return;
@@ -140,8 +159,8 @@ async fn connect(mut client: TcpStream, from: IpAddr, target: SocketAddr, seen: 
     let is_reset = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let requests = pump(from_client, to_server, from, seen.clone(), Direction::Request);
-        let answers = pump(from_server, to_client, from, seen.clone(), Direction::Answer);
+        let requests = pump(from_client, to_server, from, seen.clone(), Direction::Request, &hindered);
+        let answers = pump(from_server, to_client, from, seen.clone(), Direction::Answer, &hindered);
         let mut seen = seen.clone();
         tokio::select! {
             turned = seen.wait_for(|sky| sky.over(from) == Weather::Reset) => turned.is_ok(),
@@ -149,6 +168,7 @@ async fn connect(mut client: TcpStream, from: IpAddr, target: SocketAddr, seen: 
         }
     };
     if is_reset {
+        hindered.count();
         for socket in [&client, &server] {
             let _ = socket.set_zero_linger();
         }
@@ -168,6 +188,7 @@ async fn pump(
     client: IpAddr,
     mut seen: Seen,
     direction: Direction,
+    hindered: &Hindered,
 ) {
     let (pieces, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES_UNDER_WAY);
     let delay = seen.clone();
@@ -175,7 +196,10 @@ async fn pump(
         let mut buffer = vec![0; PIECE_BYTES];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             let due = match delay.borrow().over(client) {
-                Weather::Slow(delay) => Instant::now() + delay,
+                Weather::Slow(delay) => {
+                    hindered.count();
+                    Instant::now() + delay
+                }
                 _ => Instant::now(),
             };
             if pieces.send((due, buffer[..length].to_vec())).await.is_err() {
@@ -191,6 +215,9 @@ async fn pump(
     let write = async move {
         while let Some((due, piece)) = under_way.recv().await {
             tokio::time::sleep_until(due).await;
+            if !passes(&seen.borrow()) {
+                hindered.count();
+            }
             if seen.wait_for(passes).await.is_err() || to.write_all(&piece).await.is_err() {
                 return;
             }
@@ -244,6 +271,7 @@ mod tests {
             proxy.set(Weather::Fair);
             assert_eq!(stream.read_u8().await.unwrap(), b'y');
         }
+        assert_eq!(proxy.hindered(), 2);
     }
 
     #[tokio::test]

@@ -39,6 +39,7 @@ pub struct Stage {
     /// What each process held when it was young.
     young: Vec<Option<Vitals>>,
     excuses: RefCell<Vec<Excuse>>,
+    missed: RefCell<Vec<String>>,
     judged: Judged,
 }
 
@@ -58,7 +59,8 @@ impl Stage {
         let (rows, young) = (Vec::new(), Vec::new());
         let (ended, bars) = (Instant::now(), Bars::nothing_fails());
         let judged = Judged { requests: 0, wrong: 0, ended, bars, after: "the start".to_owned() };
-        let mut stage = Self { stack, form, load, rows, young, excuses: RefCell::default(), judged };
+        let (excuses, missed) = (RefCell::default(), RefCell::default());
+        let mut stage = Self { stack, form, load, rows, young, excuses, missed, judged };
         stage.hold(Duration::from_secs(3)).await;
         stage.young = vitals::of_all(stage.stack.replicas());
         stage
@@ -122,6 +124,11 @@ impl Stage {
         let young = self.young.clone();
         let seen = Seen { requests, wrong, recovery, young, before, after };
         let mut row = Row::judge(name, &bars, seen, self.form == Form::Full);
+        row.missed.extend(self.missed.take());
+        // A short fault may be over before anybody has needed what was away.
+        if bars.felt && row.failed == 0 && self.form == Form::Full {
+            row.missed.push("nobody has felt it".to_owned());
+        }
         row.missed.extend(self.stack.replicas().filter_map(|replica| {
             Some(format!("{} has ended by itself: {}", replica.name(), replica.ended_by_itself()?))
         }));
@@ -162,6 +169,13 @@ impl Stage {
 
     pub fn excuse(&self, excuse: Excuse) {
         self.excuses.borrow_mut().push(excuse);
+    }
+
+    /// The fault that goes on has to be like this, or it shows nothing.
+    pub fn require(&self, is_so: bool, what: impl Into<String>) {
+        if !is_so {
+            self.missed.borrow_mut().push(what.into());
+        }
     }
 
     /// Ends the load.

@@ -118,7 +118,7 @@ async fn cluster(form: Form) -> Vec<Row> {
 
 /// Ends of sessions wait for every replica, one that is just coming back too.
 fn ends_wait() -> Bars {
-    Bars::only(&[Op::Logout], WITHOUT_SESSIONS)
+    Bars::at_most(&[Op::Logout], WITHOUT_SESSIONS)
 }
 
 async fn sentinels(form: Form) -> Vec<Row> {

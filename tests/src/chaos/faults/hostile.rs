@@ -1,6 +1,7 @@
 //! Clients that mean no good.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -49,15 +50,20 @@ pub(super) async fn run(form: Form) -> Chapter {
         ("20 clients with HTTP/1 headers that never end", Attack::Headers, 20),
         ("20 clients with bodies that never end", Attack::Body, 20),
     ] {
+        let connections = Arc::new(AtomicUsize::new(0));
         let attacked = async |stage: &Stage| {
             let mut clients = JoinSet::new();
             for number in 0..attackers {
                 let gateways = &stage.stack.gateways;
                 let gateway = gateways[number % gateways.len()].address();
+                let connections = connections.clone();
                 clients.spawn(async move {
                     loop {
-                        // However it ends, the next one follows.
-                        let _ = timeout(ATTACK, attack.once(gateway)).await;
+                        if let Ok(stream) = TcpStream::connect(gateway).await {
+                            connections.fetch_add(1, Ordering::Relaxed);
+                            // However it ends, the next one follows.
+                            let _ = timeout(ATTACK, attack.over(stream)).await;
+                        }
                         sleep(PAUSE).await;
                     }
                 });
@@ -66,13 +72,16 @@ pub(super) async fn run(form: Form) -> Chapter {
             clients.shutdown().await;
         };
         stage.fault(name, Bars::nothing_fails(), attacked).await;
+        let connections = connections.load(Ordering::Relaxed);
+        let missed = (connections < attackers).then(|| "not all of them have come".to_owned());
+        stage.note(format!("{connections} connections"), missed);
     }
     Chapter { title: "Hostile clients", text: TEXT, rows: stage.end().await, skipped: Vec::new() }
 }
 
 impl Attack {
-    async fn once(self, gateway: SocketAddr) -> std::io::Result<()> {
-        let mut stream = TcpStream::connect(gateway).await?;
+    /// Until the client or the server has had enough.
+    async fn over(self, mut stream: TcpStream) -> std::io::Result<()> {
         match self {
             Self::SlowLoris => {
                 let request: &[u8] = if fastrand::bool() {

@@ -68,7 +68,7 @@ pub(super) async fn run(form: Form) -> Chapter {
                 before = after;
             }
         };
-        let bars = Bars::only(&Op::ALL, DEADLINE);
+        let bars = Bars::at_most(&Op::ALL, DEADLINE);
         stage.fault(format!("10 × overload with {what}"), bars, overload).await;
         let (note, missed) = judge(rounds.take());
         stage.note(note, missed);

@@ -1,17 +1,18 @@
 //! What the services stand on goes away, in every form in which it may: the failure matrix of the design.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use local::server::Server;
 use sqlx::AssertSqlSafe;
 
 use super::replicas::NOTICED;
-use super::{Proxies, behind_proxies, exhaustion, generous};
+use super::{Proxies, behind_proxies, exhaustion, generous, storm};
 use crate::chaos::absence::Absence;
 use crate::chaos::bars::{Bars, DEADLINE, Excuse};
 use crate::chaos::journal::Op;
 use crate::chaos::load::Crowd;
-use crate::chaos::proxy::Weather;
+use crate::chaos::proxy::{Proxy, Weather};
 use crate::chaos::report::Chapter;
 use crate::chaos::stage::{Form, Stage};
 use crate::controlled::Controlled;
@@ -96,6 +97,10 @@ struct Trial {
 }
 
 impl Trial {
+    fn proxy(&self, hop: Hop) -> Rc<Proxy> {
+        self.proxies.borrow()[&hop].clone()
+    }
+
     async fn state(&mut self) {
         let state = self.stage.stack.state.clone();
         self.outages("Redis for sessions", &state, Hop::State, without_state).await;
@@ -128,8 +133,8 @@ impl Trial {
         hop: Hop,
         bars: fn() -> Bars,
     ) {
-        let proxies = self.proxies.clone();
-        let turn = |weather| proxies.borrow()[&hop].set(weather);
+        let proxy = self.proxy(hop);
+        let turn = |weather| proxy.set(weather);
         for absence in Absence::ALL {
             let away = async |stage: &Stage| {
                 absence.begin(server, turn).await;
@@ -140,7 +145,7 @@ impl Trial {
         }
         if self.stage.form == Form::Full {
             for (form, weather) in WEATHERS {
-                self.network(&format!("{name} {form}"), &[hop], weather, bars()).await;
+                self.network(&format!("{name} {form}"), hop, weather, bars()).await;
             }
             self.long_stop(name, server, bars()).await;
         }
@@ -152,12 +157,11 @@ impl Trial {
         let empty = tokio::task::spawn_blocking(|| Database::own("postgres")).await;
         let empty = empty.unwrap_or_else(|error| panic!("{error}"));
         let empty = empty.unwrap_or_else(|error| panic!("no empty server: {error:#}"));
-        let proxies = self.proxies.clone();
-        let lead_to = |address| proxies.borrow()[&hop].lead_to(address);
+        let proxy = self.proxy(hop);
         let emptied = async |stage: &Stage| {
             let database = database(&stage.stack);
             database.server().kill().await;
-            lead_to(empty.address());
+            proxy.lead_to(empty.address());
             stage.hold(EMPTY_STEP).await;
             let (mut owner, password) = (empty.connect().await, database.password().unwrap_or_default());
             for statement in [
@@ -170,7 +174,7 @@ impl Trial {
             }
             empty.server().kill().await;
             database.server().start().await;
-            lead_to(database.address());
+            proxy.lead_to(database.address());
         };
         self.stage.fault(format!("{name} restarted empty, then restored"), bars, emptied).await;
     }
@@ -184,15 +188,12 @@ impl Trial {
         self.stage.fault(format!("{name} stopped for 10 s"), bars, stopped).await;
     }
 
-    async fn network(&mut self, name: &str, hops: &[Hop], weather: Weather, bars: Bars) {
-        let proxies = self.proxies.clone();
-        let turn = |weather| hops.iter().for_each(|hop| proxies.borrow()[hop].set(weather));
+    async fn network(&mut self, name: &str, hop: Hop, weather: Weather, bars: Bars) {
+        let proxy = self.proxy(hop);
         let bad = async |stage: &Stage| {
             let began = Instant::now();
-            turn(weather);
-            stage.hold(OUTAGE).await;
-            turn(Weather::Fair);
-            if matches!(hops, [Hop::Auth(_) | Hop::Profile(_)]) {
+            storm(stage, &proxy, weather, OUTAGE).await;
+            if matches!(hop, Hop::Auth(_) | Hop::Profile(_)) {
                 let ended = began + NOTICED;
                 stage.excuse(Excuse::WriteInFlight { status: 504, began, ended });
             }
@@ -209,7 +210,7 @@ impl Trial {
             [(Absence::BlackHole.name(), Weather::BlackHole), ("answers lost", Weather::AnswersLost)]
         {
             for (name, hop) in [("auth-svc", Hop::Auth(0)), ("profile-svc", Hop::Profile(0))] {
-                self.network(&format!("One {name} {form}"), &[hop], weather, Bars::nothing_fails()).await;
+                self.network(&format!("One {name} {form}"), hop, weather, Bars::nothing_fails()).await;
             }
         }
         for absence in Absence::ALL {
@@ -220,23 +221,22 @@ impl Trial {
 
     /// Nobody gets through to a gateway, and who has asked it waits.
     async fn gateway(&mut self) {
-        let proxies = self.proxies.clone();
+        let proxy = self.proxy(Hop::Gateway(0));
         let away = async |stage: &Stage| {
             let began = Instant::now();
-            proxies.borrow()[&Hop::Gateway(0)].set(Weather::BlackHole);
             // Everybody comes to wait for it.
-            stage.hold(Duration::from_secs(1)).await;
-            proxies.borrow()[&Hop::Gateway(0)].set(Weather::Fair);
+            storm(stage, &proxy, Weather::BlackHole, Duration::from_secs(1)).await;
             stage.excuse(Excuse::HeldBy { gateway: 0, began, ended: Instant::now() });
         };
         self.stage.fault("One gateway in a black hole", Bars::nothing_fails(), away).await;
     }
 
     async fn all_of(&mut self, part: Part, hop: fn(usize) -> Hop, absence: Absence, bars: Bars) {
-        let proxies = self.proxies.clone();
-        let turn = |index| {
-            let proxies = &proxies;
-            move |weather| proxies.borrow()[&hop(index)].set(weather)
+        let proxies = self.stage.stack.of(part).iter().enumerate().map(|(index, _)| self.proxy(hop(index)));
+        let proxies: Vec<_> = proxies.collect();
+        let turn = |index: usize| {
+            let proxy = &proxies[index];
+            move |weather| proxy.set(weather)
         };
         let away = async |stage: &Stage| {
             let began = Instant::now();

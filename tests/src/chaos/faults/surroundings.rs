@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::generous;
+use super::{generous, storm};
 use crate::chaos::bars::Bars;
 use crate::chaos::load::Crowd;
 use crate::chaos::proxy::{Proxy, Weather};
@@ -28,11 +28,7 @@ pub(super) async fn run(form: Form) -> Chapter {
         ("Trace collector frozen: it takes spans and answers nothing", Weather::AnswersLost),
         ("Trace collector slow, 500 ms each way", Weather::Slow(Duration::from_millis(500))),
     ] {
-        let bad = async |stage: &Stage| {
-            proxy.set(weather);
-            stage.hold(OUTAGE).await;
-            proxy.set(Weather::Fair);
-        };
+        let bad = async |stage: &Stage| storm(stage, &proxy, weather, OUTAGE).await;
         stage.fault(name, Bars::nothing_fails(), bad).await;
     }
     Chapter { title: "Surroundings", text: TEXT, rows: stage.end().await, skipped: Vec::new() }
